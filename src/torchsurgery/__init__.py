@@ -1,0 +1,32 @@
+"""Change the structure of a trained PyTorch model, in place, and keep it working."""
+
+from .changes import Change as Change
+from .checks import Check as Check
+from .checks import Checks as Checks
+from .checks import check as check
+from .composites import Inserted as Inserted
+from .errors import ConfigError as ConfigError
+from .errors import CouplingError as CouplingError
+from .errors import PlanError as PlanError
+from .errors import RecipeError as RecipeError
+from .errors import SelectionError as SelectionError
+from .errors import SourceError as SourceError
+from .errors import SurgeryError as SurgeryError
+from .errors import TraceError as TraceError
+from .errors import VerificationError as VerificationError
+from .layers.config import config_of as config_of
+from .layers.conversion import Fidelity as Fidelity
+from .layers.conversion import conversion as conversion
+from .layers.conversion import divisor as divisor
+from .layers.conversion import like as like
+from .plans import Plan as Plan
+from .plans import plan as plan
+from .selection import Place as Place
+from .selection import Selection as Selection
+from .selection import select as select
+from .surgery import Surgery as Surgery
+from .verbs import insert as insert
+from .verbs import remove as remove
+from .verbs import replace as replace
+from .verbs import temporarily as temporarily
+from .verbs import wrap as wrap

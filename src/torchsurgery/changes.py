@@ -1,0 +1,284 @@
+"""What is done to a model: primitive steps, and the change of one layer that they make up.
+
+A step answers first how to restore what it is about to write (`snapshot`), then writes (`apply`). The restoring
+function may be called whether or not the step was applied, and more than once; so whatever interrupts a surgery, at
+whatever moment, the model comes back. Nothing else in the library writes to a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from .layers.conversion import Fidelity
+from .origins import Computed, Origin, evaluate
+from .outside import Reference
+
+Restore: TypeAlias = Callable[[], object]
+
+_set = object.__setattr__
+_MISSING: Any = object()
+
+
+class Step(Protocol):
+    """One primitive write."""
+
+    def snapshot(self) -> Restore:
+        """How to restore what this step writes."""
+
+    def apply(self) -> None:
+        """Write."""
+
+
+class Placing(Step, Protocol):
+    """A step that puts a layer somewhere, and can tell whether the model is still as it takes it to be."""
+
+    @property
+    def target(self) -> Hashable:
+        """What it writes to; of two steps with one target the later one counts."""
+
+    def fits(self) -> bool:
+        """Whether what it is to overwrite is what it was planned for."""
+
+    def stands(self) -> bool:
+        """Whether what it wrote is still there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retype:
+    """The object of `module` takes the class of `new`, whose state it has already."""
+
+    module: nn.Module
+    new: nn.Module
+
+    def snapshot(self) -> Restore:
+        module, kind = self.module, type(self.module)
+        return lambda: _set(module, "__class__", kind)
+
+    def apply(self) -> None:
+        _set(self.module, "__class__", type(self.new))
+
+    @property
+    def target(self) -> Hashable:
+        return id(self.module)
+
+    def fits(self) -> bool:
+        return self.module.__dict__ is self.new.__dict__
+
+    def stands(self) -> bool:
+        return type(self.module) is type(self.new)
+
+
+@dataclass(frozen=True, slots=True)
+class Become:
+    """The object of `module` takes class and state of `new`, so that every reference to it sees the new layer."""
+
+    module: nn.Module
+    new: nn.Module
+    old: nn.Module
+
+    def snapshot(self) -> Restore:
+        module, kind, state = self.module, type(self.module), self.module.__dict__
+        mode = state["training"]
+
+        def restore() -> None:
+            # The layer comes back in the mode that the model has by then.
+            now = module.__dict__["training"]
+            _set(module, "__class__", kind)
+            _set(module, "__dict__", state)
+            if now is not mode:
+                module.train(now)
+
+        return restore
+
+    def apply(self) -> None:
+        _set(self.module, "__class__", type(self.new))
+        _set(self.module, "__dict__", self.new.__dict__)
+
+    @property
+    def target(self) -> Hashable:
+        return id(self.module)
+
+    def fits(self) -> bool:
+        return self.module.__dict__ is self.old.__dict__ and type(self.module) is type(self.old)
+
+    def stands(self) -> bool:
+        return self.module.__dict__ is self.new.__dict__
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """`owner._modules[key]` holds `new`, where `old` was."""
+
+    owner: nn.Module
+    key: str
+    old: nn.Module
+    new: nn.Module
+
+    def snapshot(self) -> Restore:
+        slots, key, old, new, mode = self.owner._modules, self.key, self.old, self.new, self.old.training
+
+        def restore() -> None:
+            there, slots[key] = slots[key], old
+            if there is new and old.training is mode and new.training is not mode:
+                old.train(new.training)
+
+        return restore
+
+    def apply(self) -> None:
+        self.owner._modules[self.key] = self.new
+
+    @property
+    def target(self) -> Hashable:
+        return id(self.owner._modules), self.key
+
+    def fits(self) -> bool:
+        return self.owner._modules.get(self.key) is self.old
+
+    def stands(self) -> bool:
+        return self.owner._modules.get(self.key) is self.new
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A reference outside `_modules` holds `new`, where the old layer was."""
+
+    reference: Reference
+    new: nn.Module
+
+    def snapshot(self) -> Restore:
+        write, old = self.reference.write, self.reference.module
+        return lambda: write and write(old)
+
+    def apply(self) -> None:
+        if self.reference.write is not None:  # those without are refused when planned
+            self.reference.write(self.new)
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """Entries of one of a module's dictionaries: its attributes, its parameters, its hooks."""
+
+    mapping: MutableMapping[Any, Any]
+    entries: Mapping[Any, Any]
+
+    def snapshot(self) -> Restore:
+        mapping, old = self.mapping, {key: self.mapping.get(key, _MISSING) for key in self.entries}
+
+        def restore() -> None:
+            mapping.update({key: value for key, value in old.items() if value is not _MISSING})
+            for key in [key for key, value in old.items() if value is _MISSING]:
+                mapping.pop(key, None)
+
+        return restore
+
+    def apply(self) -> None:
+        self.mapping.update(self.entries)
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """The modules that an edit brings have the mode that the old layer has when the edit is applied."""
+
+    modules: tuple[nn.Module, ...]
+    old: nn.Module
+
+    def snapshot(self) -> Restore:
+        modes = [(module.__dict__, {"training": module.training}) for module in self.modules]
+        return lambda: [state.update(mode) for state, mode in modes]
+
+    def apply(self) -> None:
+        mode = self.old.training
+        for module in self.modules:
+            module.__dict__["training"] = mode
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """A tensor that the user has given gets the dtype and device of the layer in whose place it comes."""
+
+    tensor: Tensor
+    device: torch.device
+    dtype: torch.dtype
+
+    def snapshot(self) -> Restore:
+        tensor, old = self.tensor, self.tensor.data
+        return lambda: setattr(tensor, "data", old)
+
+    def apply(self) -> None:
+        self.tensor.data = self.tensor.data.to(self.device, self.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """A tensor computed from the old layer's is computed anew, if those have changed since the plan was made."""
+
+    tensor: Tensor
+    origin: Computed
+    sources: Mapping[str, Tensor]
+    versions: tuple[int, ...]
+
+    def snapshot(self) -> Restore:
+        tensor, old = self.tensor, self.tensor.data
+        return lambda: setattr(tensor, "data", old)
+
+    def apply(self) -> None:
+        if tuple(version(self.sources[name]) for name in self.origin.sources) != self.versions:
+            self.tensor.data = evaluate(self.origin, self.sources)
+
+
+def version(tensor: Tensor) -> int:
+    """How often a tensor was written to; inference tensors keep no count."""
+    return -1 if tensor.is_inference() else tensor._version
+
+
+Kind: TypeAlias = Literal["replace", "insert", "remove", "wrap", "follow"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What becomes of one layer, in all its places: the steps that do it and the account of what they carry.
+
+    Attributes:
+        kind: What is done, in the user's word; "follow" for what an edit entails elsewhere.
+        names: The layer's fully-qualified names.
+        old: The layer as it was, whatever its object has become since.
+        new: The layer as it will be.
+        standing: The object that is in the model afterwards: `new`, or the old object where that becomes the new layer.
+        steps: What is written where, in this order.
+        means: How it is put in place.
+        origins: Each tensor of the new layer → where it comes from. Layers that are only moved (as the one inside a
+            wrapper) have no entry.
+        fidelity: What the conversion promises, or None where nothing was converted.
+        error: The relative error predicted, where it is known.
+        lost: Tensors of the old layer that nothing carries.
+        dropped: Arguments of the old layer that have no counterpart in the new one.
+        renamed: Keys of the state dict before → after.
+        remarks: What else there is to know.
+        warnings: What will probably not do what the user means.
+    """
+
+    kind: Kind
+    names: tuple[str, ...]
+    old: nn.Module
+    new: nn.Module
+    standing: nn.Module
+    steps: tuple[Step, ...]
+    means: str
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    fidelity: Fidelity | None = None
+    error: float | None = None
+    lost: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The layer's first name."""
+        return self.names[0]

@@ -1,0 +1,132 @@
+"""What an insertion leaves in a model, and what lets checkpoints from before an edit load after it.
+
+Everything here is an importable class, so that altered models can be copied and pickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class Inserted(nn.Module):
+    """A layer with another one before or after it, in the layer's own place.
+
+    The inserted layer works on the first argument, or on the first tensor of the answer when the layer answers several
+    (an LSTM's output, not its state). Attributes that this module doesn't have are read from the layer itself, so that
+    a model that asks for `conv.out_channels` goes on working.
+
+    Args:
+        layer: What stood here before.
+        before: Called on the layer's first argument.
+        after: Called on the layer's answer.
+
+    Example:
+        >>> Inserted(nn.ReLU(), after=nn.Dropout(0.1))
+        Inserted(
+          (layer): ReLU()
+          (after): Dropout(p=0.1, inplace=False)
+        )
+    """
+
+    def __init__(self, layer: nn.Module, before: nn.Module | None = None, after: nn.Module | None = None) -> None:
+        super().__init__()
+        if before is not None:
+            self.before = before
+        self.layer = layer
+        if after is not None:
+            self.after = after
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if (before := self._modules.get("before")) is not None:
+            args, kwargs = _on_first_argument(before, args, kwargs)
+        answer = self._modules["layer"](*args, **kwargs)  # type: ignore[misc]
+        after = self._modules.get("after")
+        return answer if after is None else _on_first_tensor(after, answer)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            layer = self.__dict__.get("_modules", {}).get("layer")
+            if layer is None or (name.startswith("__") and name.endswith("__")):
+                raise
+            return getattr(layer, name)
+
+
+def _on_first_argument(
+    layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if args:
+        return (layer(args[0]), *args[1:]), kwargs
+    for name, value in kwargs.items():
+        if isinstance(value, Tensor):
+            return args, {**kwargs, name: layer(value)}
+    raise TypeError(f"{type(layer).__name__} was inserted before a layer that is called without a tensor")
+
+
+def _on_first_tensor(layer: nn.Module, answer: Any) -> Any:
+    if isinstance(answer, Tensor):
+        return layer(answer)
+    if isinstance(answer, tuple | list) and answer and isinstance(answer[0], Tensor):
+        items = (layer(answer[0]), *answer[1:])
+        return type(answer)(*items) if hasattr(answer, "_fields") else type(answer)(items)
+    if isinstance(answer, dict):
+        for name, value in answer.items():
+            if isinstance(value, Tensor):
+                # In a copy of its own class: Hugging Face answers with dataclasses that are dicts.
+                return type(answer)(**{**answer, name: layer(value)})
+    raise TypeError(
+        f"{type(layer).__name__} was inserted after a layer that answers {type(answer).__name__}, not a tensor"
+    )
+
+
+@dataclass(frozen=True)
+class OldCheckpoints:
+    """A load hook that takes a checkpoint from before a layer was put around another one.
+
+    Where none of the inner layer's keys is in the checkpoint, its keys are those of the time before the edit: they are
+    renamed to what they are now, and the tensors that the edit has added keep the values they have.
+
+    Args:
+        inner: The name of the old layer inside of the new one, such as "layer".
+    """
+
+    inner: str
+
+    def __call__(self, module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+        own = {prefix + name: tensor for name, tensor in _entries(module)}
+        inside = {name for name in own if name.startswith(f"{prefix}{self.inner}.")}
+        if not own or not any(key in state for key in inside or own):
+            for key in [key for key in state if key.startswith(prefix)]:
+                state[f"{prefix}{self.inner}.{key[len(prefix) :]}"] = state.pop(key)
+            for name in own.keys() - inside:
+                state.setdefault(name, own[name])
+
+
+@dataclass(frozen=True)
+class DropOldKeys:
+    """A load hook that passes over the tensors of a layer that was removed."""
+
+    keys: frozenset[str]
+
+    def __call__(self, module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+        for key in self.keys:
+            state.pop(prefix + key, None)
+
+
+def _entries(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The tensors that the module's state dict has, by name."""
+    for prefix, child in module.named_modules(remove_duplicate=False):
+        start = f"{prefix}." if prefix else ""
+        for name, tensor in {**child._parameters, **child._buffers}.items():
+            if tensor is not None and name not in child._non_persistent_buffers_set:
+                yield start + name, tensor
+
+
+def accept_old_checkpoints(module: nn.Module, hook: OldCheckpoints | DropOldKeys) -> None:
+    """Let `module` load what was saved before it came to stand where it is."""
+    module.register_load_state_dict_pre_hook(hook)  # type: ignore[no-untyped-call]

@@ -1,0 +1,63 @@
+"""What DDP and FSDP have recorded about a model's Parameters, and which edits that forbids."""
+
+from __future__ import annotations
+
+import gc
+
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from .errors import PlanError
+from .tree import Draft
+
+
+def refuse_new_parameters(draft: Draft, name: str, label: str, old: nn.Module, new: nn.Module) -> None:
+    """Raise if `new` brings or drops Parameters where FSDP or DDP has recorded those of `old`.
+
+    DDP's reducer waits for the gradients of the Parameters that it was built with, and never sees others; FSDP2 neither
+    gathers nor synchronises what came after `fully_shard`, and its checkpoints save it in silence.
+
+    Raises:
+        PlanError: naming the layer and the way out.
+    """
+    before, after = set(map(id, old.parameters())), set(map(id, new.parameters()))
+    if before == after or not dist.is_available() or not dist.is_initialized():
+        return
+    above = [draft.root, *(module for module, _ in draft.ancestors(name))]
+    sharded = [module for module in (old, *above) if is_sharded(module)]
+    if sharded and not _is_whole_unit(old, new):
+        raise PlanError(
+            f"cannot put other Parameters into {label}: it belongs to an FSDP unit ({type(sharded[0]).__name__}), "
+            "which would neither gather nor synchronise them.",
+            name=name,
+            way_out="change the model before fully_shard(model), or give a new unit that fully_shard was called on",
+        )
+    if wrapper := _ddp_around(above):
+        raise PlanError(
+            f"cannot put other Parameters into {label}: {wrapper} has built its reducer with the old ones.",
+            name=name,
+            way_out="change the model first, then wrap it:  ts.replace(net, …); DistributedDataParallel(net)",
+        )
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Whether `fully_shard` or FSDP was called on `module` itself."""
+    return any(kind.__name__ in ("FSDPModule", "FullyShardedDataParallel") for kind in type(module).__mro__)
+
+
+def _is_whole_unit(old: nn.Module, new: nn.Module) -> bool:
+    """A block that was a unit of its own may give way to another one."""
+    return is_sharded(old) and is_sharded(new)
+
+
+def _ddp_around(modules: list[nn.Module]) -> str | None:
+    """The class name of a DDP wrapper that holds one of `modules`, even where the user has passed `ddp.module`."""
+    if any(isinstance(module, DistributedDataParallel) for module in modules):
+        return "DistributedDataParallel"
+    wanted = {id(module) for module in modules}
+    for thing in gc.get_objects():
+        # isinstance() would ask proxies for their class and wake them.
+        if issubclass(type(thing), DistributedDataParallel) and id(thing.__dict__["_modules"].get("module")) in wanted:
+            return "DistributedDataParallel"
+    return None

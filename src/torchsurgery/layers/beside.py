@@ -1,0 +1,46 @@
+"""A new layer to stand beside an old one: its sizes are those of the stream there, the rest as the caller says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from torch import nn
+
+from ..errors import ConfigError
+from .conversion import check_arguments, resolved
+from .building import signature_of
+
+# Constructor arguments that mean how wide the stream is which a layer works on.
+_WIDTHS = frozenset({"num_features", "num_channels", "normalized_shape", "embed_dim", "channels", "features", "dim"})
+_OUT = ("out_channels", "out_features", "num_features", "num_channels", "embed_dim", "embedding_dim", "hidden_size")
+_IN = ("in_channels", "in_features", "num_features", "num_channels", "embed_dim", "input_size")
+
+
+def beside(old: nn.Module, new: type[nn.Module], arguments: Mapping[str, Any], where: Literal["before", "after"]) -> nn.Module:
+    """A `new` layer to be called before or after `old`.
+
+    Args:
+        old: The layer that is there.
+        new: The class of the layer to come.
+        arguments: For its constructor: values, or functions of `old`.
+        where: On which side; a required width that isn't given is the width of the stream there.
+
+    Raises:
+        ConfigError: if a required argument is neither given nor a width.
+    """
+    values = dict(resolved(old, new, arguments))
+    missing = [name for name in signature_of(new).required if name not in values]
+    stream = next((vars(old)[name] for name in (_OUT if where == "after" else _IN) if name in vars(old)), None)
+    for name in [name for name in missing if name in _WIDTHS and stream is not None]:
+        values[name] = stream
+        missing.remove(name)
+    if missing:
+        raise ConfigError(
+            f"{new.__name__} needs {', '.join(missing)}, which {type(old).__name__} doesn't tell.",
+            expected=tuple(missing),
+            way_out=f"give {'it' if len(missing) == 1 else 'them'}, or a function of the old layer:  "
+            f"ts.insert(model, {new.__name__}, {where}=…, {missing[0]}=lambda old: …)",
+        )
+    check_arguments(old, new, values)
+    return new(**values)

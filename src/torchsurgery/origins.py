@@ -1,0 +1,70 @@
+"""Where each tensor of a new layer comes from.
+
+An origin is known before anything is computed. Applying, undoing, what a plan prints, the optimizer's momentum: all
+read the same origins, and nothing else keeps books about tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Same:
+    """The very same tensor object as the old layer's `source`: ties, optimizers and freezing follow for free."""
+
+    source: str
+
+    def describe(self) -> str:
+        return "carried"
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """`function` of the old layer's tensors, in the order of `sources`.
+
+    Args:
+        sources: Names of the old layer's tensors.
+        function: From those tensors to the new one; pure, keeps dtype and device.
+        what: In a few words, for the plan: "zero-padded from 1×1 to 3×3".
+        per_entry: Whether the function only moves, drops or zero-fills entries of one source, so that it takes an
+            optimizer's momentum of the same shape along, too.
+    """
+
+    sources: tuple[str, ...]
+    function: Callable[..., Tensor]
+    what: str
+    per_entry: bool = False
+
+    def describe(self) -> str:
+        return self.what
+
+
+@dataclass(frozen=True, slots=True)
+class Initialised:
+    """What the new layer's constructor puts there; nothing of the old layer is in it."""
+
+    why: str = ""
+
+    def describe(self) -> str:
+        return f"initialised ({self.why})" if self.why else "initialised"
+
+
+Origin = Same | Computed | Initialised
+
+
+def evaluate(origin: Same | Computed, tensors: Mapping[str, Tensor]) -> Tensor:
+    """The tensor that `origin` stands for, given the old layer's tensors by name.
+
+    Returns:
+        The same object for `Same`; for `Computed` a new tensor without a graph, in the dtype and on the device of its
+        first source.
+    """
+    if isinstance(origin, Same):
+        return tensors[origin.source]
+    with torch.no_grad():
+        return origin.function(*(tensors[name].detach() for name in origin.sources))

@@ -1,0 +1,126 @@
+"""What can't be done to a layer where it stands: refused by name, before anything is built."""
+
+from __future__ import annotations
+
+from torch import fx, nn
+
+from ..distributed import is_sharded, refuse_new_parameters
+from ..edits import Edit, Insert, Replace, Wrap
+from ..errors import PlanError
+from ..selection import Place
+from .scene import Scene
+
+_UNIMPLEMENTED = nn.Module.forward
+
+
+def is_graph_or_sharded(module: nn.Module) -> bool:
+    """Whether the class of `module` was generated for this very object."""
+    return isinstance(module, fx.GraphModule) or is_sharded(module) or _is_scripted(module)
+
+
+def label(place: Place) -> str:
+    """A layer's full name for the first line of an error."""
+    return f"{place.name or 'the model'} ({type(place.module).__name__})"
+
+
+def guard(scene: Scene, place: Place, edit: Edit) -> None:
+    """Raise if `edit` can't be made at `place`, whatever the new layer is.
+
+    Raises:
+        PlanError: naming the layer, the reason and the way out.
+    """
+    _not_scripted(scene, place)
+    if isinstance(edit, Insert | Wrap):
+        _is_called(place, edit)
+    else:
+        _no_forward_of_its_own(place)
+        _not_more_than_asked(place, edit)
+    _called_by_graph(scene, place)
+
+
+def _not_scripted(scene: Scene, place: Place) -> None:
+    above = [ancestor for name in place.names for ancestor, _ in scene.draft.ancestors(name)]
+    if any(_is_scripted(module) for module in (place.module, *above)):
+        raise PlanError(
+            f"{label(place)} is TorchScript, which keeps its own compiled copy of the forward.",
+            name=place.name,
+            way_out="change the model before it is scripted:  ts.replace(model, …); torch.jit.script(model)",
+        )
+
+
+def _is_scripted(module: nn.Module) -> bool:
+    return any(kind.__module__.startswith("torch.jit") for kind in type(module).__mro__)
+
+
+def _is_called(place: Place, edit: Insert | Wrap) -> None:
+    if type(place.module).forward is not _UNIMPLEMENTED or "forward" in vars(place.module):
+        return
+    verb = f"{'insert a layer ' + edit.where if isinstance(edit, Insert) else 'wrap'}"
+    raise PlanError(
+        f"cannot {verb} {label(place)}: it has no forward, the model calls the layers inside of it.",
+        name=place.name,
+        way_out=f"name the layers inside:  ts.select(model, {place.name + '.*'!r})",
+    )
+
+
+def _no_forward_of_its_own(place: Place) -> None:
+    forward = vars(place.module).get("forward")
+    if forward is None:
+        return
+    by_accelerate = "_hf_hook" in vars(place.module)
+    raise PlanError(
+        f"cannot replace {label(place)}: a forward was set on this very instance"
+        + (" by accelerate's hooks, which" if by_accelerate else ", and it")
+        + " would go on calling the old layer.",
+        name=place.name,
+        got=forward,
+        way_out="take it off first:  accelerate.hooks.remove_hook_from_module(layer)"
+        if by_accelerate
+        else "take it off first:  del layer.forward",
+    )
+
+
+def _not_more_than_asked(place: Place, edit: Edit) -> None:
+    """A subclass with a forward of its own does more than the class by which it was asked for."""
+    asked, kind = place.asked, type(place.module)
+    if asked is None or asked is kind or _forward(kind) is _forward(asked) or asked.forward is _UNIMPLEMENTED:
+        return
+    new = edit.new if isinstance(edit, Replace) else None
+    if isinstance(new, type) and issubclass(new, kind):
+        return
+    raise PlanError(
+        f"{label(place)} is a {asked.__name__} with a forward of its own, whose behaviour would be lost.",
+        f"expected {asked.__name__}.forward, got {kind.__module__}.{kind.__qualname__}.forward",
+        name=place.name,
+        expected=asked,
+        got=kind,
+        way_out=f"leave it out with  ts.select(model, {asked.__name__}, exact=True)  or ask for it: "
+        f" ts.replace(model, {kind.__name__}, …)",
+    )
+
+
+def _forward(kind: type[nn.Module]) -> object:
+    """The forward of a class; the generated class of a parametrized or sharded layer has its base's."""
+    return kind.forward
+
+
+def _called_by_graph(scene: Scene, place: Place) -> None:
+    """In an fx graph, a layer without a call_module node is read for its tensors only."""
+    for ancestor, below in scene.draft.ancestors(place.name):
+        if isinstance(ancestor, fx.GraphModule):
+            targets = {str(node.target) for node in ancestor.graph.nodes if node.op == "call_module"}
+            parts = below.split(".")
+            if not any(".".join(parts[:i]) in targets for i in range(1, len(parts) + 1)) and not any(
+                target.startswith(below + ".") for target in targets
+            ):
+                raise PlanError(
+                    f"{label(place)} is never called: the graph of {type(ancestor).__name__} reads its tensors itself.",
+                    name=place.name,
+                    way_out="change the model before it is traced or exported",
+                )
+            return
+
+
+def guard_sharded(scene: Scene, place: Place, new: nn.Module) -> None:
+    """Raise if the set of Parameters would change under FSDP or DDP, which have recorded it."""
+    refuse_new_parameters(scene.draft, place.name, label(place), place.module, new)

@@ -1,0 +1,137 @@
+"""How a layer is put in place: its object takes the class alone, class and state, or every slot gets the new object."""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from dataclasses import dataclass
+from functools import lru_cache
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+from ..changes import Become, Put, Retype, Step, Write
+from ..errors import PlanError
+from ..outside import Reference, references
+from ..selection import Place
+from .guards import guard_sharded, is_graph_or_sharded, label
+from .scene import Scene
+
+RETYPE = "the layer takes the new class"
+BECOME = "the layer becomes the new one"
+PUT = "put in place of the layer"
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How one layer comes to its place.
+
+    Attributes:
+        steps: What is to be written.
+        standing: The object that is in the model afterwards.
+        means: In words, for the plan.
+        references: Where else than in `_modules` it is put.
+    """
+
+    steps: tuple[Step, ...]
+    standing: nn.Module
+    means: str
+    references: tuple[Reference, ...] = ()
+
+
+def shell(module: nn.Module, kind: type[nn.Module] | None = None) -> nn.Module:
+    """An object that shares the state of `module`: what it was once it has become another, or what it will be."""
+    twin = object.__new__(kind or type(module))
+    object.__setattr__(twin, "__dict__", module.__dict__)
+    return twin
+
+
+def by_retyping(scene: Scene, place: Place, new: nn.Module) -> Placement:
+    """`new` has the very state of the old layer: its object takes the class."""
+    standing = scene.draft.standing(place.module)
+    return Placement((Retype(standing, new),), standing, RETYPE)
+
+
+def by_becoming(scene: Scene, place: Place, new: nn.Module) -> Placement:
+    """The object of the old layer takes class and state of `new`, and every reference to it sees the new layer."""
+    guard_sharded(scene, place, new)
+    standing = scene.draft.standing(place.module)
+    return Placement((Become(standing, new, shell(place.module)),), standing, BECOME)
+
+
+def by_putting(scene: Scene, place: Place, new: nn.Module) -> Placement:
+    """`new` is put into every slot that holds the old layer, and into the lists and closures of the model that do.
+
+    Raises:
+        PlanError: if the layer is the model itself, or is held where nothing can be written.
+    """
+    guard_sharded(scene, place, new)
+    if "" in place.names:
+        raise PlanError(
+            f"cannot put an instance in place of {label(place)}: your reference to the model would stay the old.",
+            name="",
+            way_out="assign it yourself:  model = new, or give a class or a factory",
+        )
+    standing = scene.draft.standing(place.module)
+    slots = scene.draft.spots()[place.module].slots
+    outside = _outside(scene, place)
+    steps: list[Step] = [Put(owner, key, standing, new) for owner, key in slots]
+    steps += [Write(reference, new) for reference in outside]
+    return Placement(tuple(steps), new, PUT, outside)
+
+
+def can_become(scene: Scene, place: Place, kind: type[nn.Module]) -> bool:
+    """Whether the object of the old layer can take class `kind`."""
+    standing = scene.draft.standing(place.module)
+    return (
+        "forward" not in vars(standing)
+        and not parametrize.is_parametrized(standing)
+        and not is_graph_or_sharded(standing)
+        and _same_layout(type(standing), kind)  # type: ignore[arg-type]  # classes are hashable
+    )
+
+
+@lru_cache(maxsize=4096)
+def _same_layout(old: type, new: type) -> bool:
+    if "__del__" in dir(new):  # it would run for an object that lives on
+        return False
+    try:
+        object.__setattr__(object.__new__(old), "__class__", new)
+    except TypeError:
+        return False
+    return True
+
+
+def is_held(new: nn.Module, references_before: int) -> bool:
+    """Whether something else than the caller's variable refers to a fresh module: its user, a hook, a child.
+
+    Args:
+        new: A module that was just made.
+        references_before: What `count_references` said in the same position of an object that nobody else holds.
+    """
+    return count_references(new) > references_before or weakref.getweakrefcount(new) > 0
+
+
+def count_references(thing: object) -> int:
+    """The reference count as seen from one call below its holder."""
+    return sys.getrefcount(thing)
+
+
+def _outside(scene: Scene, place: Place) -> tuple[Reference, ...]:
+    standing = scene.draft.standing(place.module)
+    within = {scene.draft.standing(module) for module in place.module.modules()}
+    others = [
+        (spots.names[0], module)
+        for module, spots in scene.draft.spots().items()
+        if scene.draft.standing(module) not in within
+    ]
+    found = tuple(references(others, {standing}))
+    for reference in found:
+        if reference.write is None:
+            raise PlanError(
+                f"{label(place)} is also held by {reference.path}, where nothing can be put in its place.",
+                name=place.name,
+                got=reference.path,
+                way_out="hold it in a list or in nn.ModuleList, or give a class instead of an instance",
+            )
+    return found

@@ -1,0 +1,298 @@
+"""Replace and Remove: one layer gives way to another."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..changes import Assign, Change, Kind, Refresh, Step, version
+from ..composites import DropOldKeys, accept_old_checkpoints
+from ..edits import Edit, Remove, Replace
+from ..errors import ConfigError, PlanError, SurgeryError
+from ..layers.conversion import Conversion, build, convert
+from ..origins import Computed, Initialised, Origin, Same
+from ..selection import Place
+from .carrying import carry_over, settle
+from .guards import guard, label
+from .means import Placement, by_becoming, by_putting, by_retyping, can_become, count_references, is_held, shell
+from .scene import Scene, tensors_of
+from .watching import watch
+from .widths import refuse_misfit
+
+
+def replace_all(scene: Scene, edit: Replace | Remove) -> list[Change]:
+    """The changes that replace or remove every place of the scene.
+
+    Raises:
+        PlanError: if one of them can't be; the others are not done either.
+    """
+    changes = []
+    for i, place in enumerate(scene.places):
+        guard(scene, place, edit)
+        with explained(place, edit):
+            change = _remove(scene, place) if isinstance(edit, Remove) else _replace(scene, place, edit, first=i == 0)
+        changes.append(_with_broken_ties(scene, change))
+    return changes
+
+
+def _replace(scene: Scene, place: Place, edit: Replace, first: bool) -> Change:
+    if isinstance(edit.new, type):
+        return _by_class(scene, place, edit.new, edit.arguments)
+    if isinstance(edit.new, nn.Module):
+        return _by_instance(scene, place, edit, edit.new, first)
+    return _by_factory(scene, place, edit, edit.new)
+
+
+def _by_class(scene: Scene, place: Place, kind: type[nn.Module], arguments: Mapping[str, Any]) -> Change:
+    old = place.module
+    # That a subclass is to be converted as its base was settled by the guard: it was asked for by its own class.
+    conversion = convert(old, kind, arguments, accept_subclass=place.asked is type(old))
+    if conversion.adopts and can_become(scene, place, kind):
+        new = shell(old, kind)
+        return _change(scene, place, new, by_retyping(scene, place, new), conversion)
+    new = build(conversion, old, None if conversion.adopts else scene.reference(place))
+    held = is_held(new, _UNHELD)
+    return _fresh(scene, place, new, held, conversion)
+
+
+def _by_factory(scene: Scene, place: Place, edit: Replace, factory: Callable[..., nn.Module]) -> Change:
+    with watch(place.module) as read:
+        new = call_factory(factory, place, edit.arguments)
+    held = is_held(new, _UNHELD)
+    refuse_no_layer(scene, place, new, "the factory")
+    carries = edit.carry if edit.carry is not None else not read.touched
+    if carries:
+        carry_same_named(place.module, new)
+    refuse_misfit(scene, place, new)
+    return _fresh(scene, place, new, held or place.module in set(new.modules()), None)
+
+
+def _by_instance(scene: Scene, place: Place, edit: Replace, given: nn.Module, first: bool) -> Change:
+    if edit.arguments:
+        raise PlanError(
+            f"an instance takes no arguments, got {', '.join(edit.arguments)} with a {type(given).__name__}.",
+            name=place.name,
+            way_out=f"give the class:  ts.replace(model, …, {type(given).__name__}, …)",
+        )
+    new = given if first or edit.share else copy.deepcopy(given)
+    if first or not edit.share:
+        refuse_no_layer(scene, place, new, "the given instance")
+    refuse_misfit(scene, place, new)
+    steps: list[Step] = []
+    if edit.carry:
+        steps = [Assign(owner, {key: tensor}) for owner, key, tensor in same_named(place.module, new)]
+    return with_steps(_fresh(scene, place, new, True, None), steps)
+
+
+def _remove(scene: Scene, place: Place) -> Change:
+    if "" in place.names:
+        raise PlanError(f"cannot remove {label(place)}: it is the model itself.", name="")
+    new = nn.Identity()
+    accept_old_checkpoints(new, DropOldKeys(frozenset(place.module.state_dict())))
+    # The hook refers back to its module, weakly: that does not keep the object of the old layer from becoming it.
+    return _fresh(scene, place, new, False, None, "remove")
+
+
+def _fresh(
+    scene: Scene,
+    place: Place,
+    new: nn.Module,
+    held: bool,
+    conversion: Conversion | None,
+    kind: Kind = "replace",
+) -> Change:
+    """The change for a layer with a state of its own."""
+    becomes = not held and can_become(scene, place, type(new))
+    placement = by_becoming(scene, place, new) if becomes else by_putting(scene, place, new)
+    old, standing = place.module, scene.draft.standing(place.module)
+    steps: list[Step] = []
+    if old not in set(new.modules()):
+        steps += carry_over(old, standing, new, becomes)
+    steps += settle(new, standing, scene.reference(place), scene.present)
+    if conversion is not None:
+        steps += _refreshing(conversion, old, new)
+    return with_steps(_change(scene, place, new, placement, conversion, kind), steps)
+
+
+def _change(
+    scene: Scene,
+    place: Place,
+    new: nn.Module,
+    placement: Placement,
+    conversion: Conversion | None,
+    kind: Kind = "replace",
+) -> Change:
+    old = shell(place.module) if placement.standing is scene.draft.standing(place.module) else place.module
+    if conversion is None:
+        return _account(scene, place, old, new, placement, kind)
+    origins = conversion.origins if not conversion.adopts else {}
+    return Change(
+        "replace",
+        place.names,
+        old,
+        new,
+        placement.standing,
+        placement.steps,
+        placement.means,
+        origins,
+        conversion.fidelity,
+        conversion.error,
+        conversion.lost,
+        conversion.dropped,
+        {},
+        conversion.remarks + _held_elsewhere(placement),
+    )
+
+
+def _account(scene: Scene, place: Place, old: nn.Module, new: nn.Module, placement: Placement, kind: Kind) -> Change:
+    """What a layer that was not converted but given carries: the tensors that it shares with the old one."""
+    tensors, sources = tensors_of(new), {id(tensor): name for name, tensor in tensors_of(place.module).items()}
+    origins: dict[str, Origin] = {
+        name: Same(sources[id(tensor)]) if id(tensor) in sources else Initialised("as given")
+        for name, tensor in tensors.items()
+    }
+    kept = {id(tensor) for tensor in tensors.values()}
+    lost = tuple(name for key, name in sources.items() if key not in kept)
+    remarks = _held_elsewhere(placement)
+    return Change(
+        kind,
+        place.names,
+        old,
+        new,
+        placement.standing,
+        placement.steps,
+        placement.means,
+        origins,
+        lost=lost,
+        remarks=remarks,
+    )
+
+
+def _held_elsewhere(placement: Placement) -> tuple[str, ...]:
+    return tuple(f"also put into {reference.path}" for reference in placement.references)
+
+
+def _refreshing(conversion: Conversion, old: nn.Module, new: nn.Module) -> list[Step]:
+    computed = {name: origin for name, origin in conversion.origins.items() if isinstance(origin, Computed)}
+    if not computed:
+        return []
+    sources, tensors = tensors_of(old), tensors_of(new)
+    return [
+        Refresh(tensors[name], origin, sources, tuple(version(sources[source]) for source in origin.sources))
+        for name, origin in computed.items()
+    ]
+
+
+def with_steps(change: Change, steps: list[Step]) -> Change:
+    """The change with `steps` done before its own."""
+    return change if not steps else replace(change, steps=(*steps, *change.steps))
+
+
+# --- factories and what they answer
+
+
+def call_factory(factory: Callable[..., nn.Module], place: Place, arguments: Mapping[str, Any]) -> nn.Module:
+    """The factory's layer for this place; one with a second positional parameter gets the layer's name, too."""
+    if _wants_name(factory, arguments):
+        return factory(place.module, place.name, **arguments)
+    return factory(place.module, **arguments)
+
+
+def _wants_name(factory: Callable[..., Any], arguments: Mapping[str, Any]) -> bool:
+    try:
+        parameters = list(inspect.signature(factory).parameters.values())
+    except (TypeError, ValueError):
+        return False
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    free = [p for p in positional[1:] if p.name not in arguments and (p.default is p.empty or p.name == "name")]
+    return bool(free)
+
+
+def refuse_no_layer(scene: Scene, place: Place, new: object, whence: str) -> None:
+    """Raise if `new` is not a layer, or is one that the model has already."""
+    if not isinstance(new, nn.Module):
+        raise PlanError(
+            f"{whence} for {label(place)} must give an nn.Module, got {type(new).__name__}.",
+            name=place.name,
+            expected="an nn.Module",
+            got=new,
+            way_out="return the new layer:  lambda old: nn.Linear(old.in_features, old.out_features)",
+        )
+    if new in scene.present:
+        where = scene.draft.spots().get(new)
+        raise PlanError(
+            f"{whence} for {label(place)} is in the model already"
+            + (f", as {where.names[0] or 'the model itself'}." if where else "."),
+            name=place.name,
+            got=new,
+            way_out="give a copy of it:  copy.deepcopy(layer)",
+        )
+
+
+def same_named(old: nn.Module, new: nn.Module) -> list[tuple[dict[str, Any], str, Tensor]]:
+    """Where `new` has a tensor of the name, kind and shape of one in `old`: its dictionary, its key, the old tensor."""
+    theirs = tensors_of(old)
+    found = []
+    for prefix, child in new.named_modules(remove_duplicate=False):
+        for mapping in (child._parameters, child._buffers):
+            for key, tensor in mapping.items():
+                source = theirs.get(f"{prefix}.{key}" if prefix else key)
+                if source is None or tensor is None or source is tensor or source.shape != tensor.shape:
+                    continue
+                if isinstance(source, nn.Parameter) is isinstance(tensor, nn.Parameter):
+                    found.append((mapping, key, source))
+    return found
+
+
+def carry_same_named(old: nn.Module, new: nn.Module) -> None:
+    """Give a fresh layer the old one's tensors of the same names."""
+    for mapping, key, tensor in same_named(old, new):
+        mapping[key] = tensor
+
+
+def _unheld() -> int:
+    new = nn.Identity()
+    return count_references(new)
+
+
+_UNHELD = _unheld() + 1  # `is_held` passes it on by one call more
+
+
+def _with_broken_ties(scene: Scene, change: Change) -> Change:
+    """Say where a Parameter that others share is not carried."""
+    if all(isinstance(origin, Same) for origin in change.origins.values()) and not change.lost:
+        return change
+    kept = {id(parameter) for parameter in change.new.parameters()}
+    own = {f"{name}." for name in change.names}
+    remarks = []
+    for key, parameter in change.old.named_parameters():
+        others = [name for name in scene.holders.get(id(parameter), ()) if not name.startswith(tuple(own))]
+        if others and id(parameter) not in kept:
+            remarks.append(f"{key} is no longer tied to {', '.join(others)}")
+    return replace(change, remarks=(*change.remarks, *remarks)) if remarks else change
+
+
+# --- errors
+
+
+@contextmanager
+def explained(place: Place, edit: Edit) -> Iterator[None]:
+    """Name the layer in the first line of a refusal; leave a user's own exception what it is, with a note."""
+    try:
+        yield
+    except ConfigError as err:
+        first, *rest = str(err).split("\n  ")
+        message = f"cannot {edit.describe().split()[0]} {label(place)}: {first}"
+        raise type(err)(message, *rest, name=place.name, expected=err.expected, got=err.got) from err
+    except SurgeryError:
+        raise
+    except Exception as err:
+        if hasattr(err, "add_note"):
+            err.add_note(f"raised while planning to {edit.describe()}, at {label(place)}; nothing has changed")
+        raise

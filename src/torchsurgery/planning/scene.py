@@ -1,0 +1,73 @@
+"""What one edit sees of the model: the draft, the places asked for, and what is answered about the surroundings."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from ..selection import Place
+from ..tree import Draft
+
+
+class Scene:
+    """A draft as one edit finds it. Answers are worked out once and kept for all layers of the edit."""
+
+    def __init__(self, draft: Draft, places: tuple[Place, ...], widths_changed: bool) -> None:
+        self.draft, self.places, self.widths_changed = draft, places, widths_changed
+        self._nearest: dict[str, Tensor | None] = {}
+
+    @cached_property
+    def present(self) -> frozenset[nn.Module]:
+        """Every module that is in the model already, and the objects that stand for them."""
+        there = self.draft.spots()
+        return frozenset(there) | {self.draft.standing(module) for module in there}
+
+    @cached_property
+    def holders(self) -> dict[int, list[str]]:
+        """The id of each Parameter → all the names under which the model has it."""
+        found: defaultdict[int, list[str]] = defaultdict(list)
+        for module, spots in self.draft.spots().items():
+            for key, parameter in module._parameters.items():
+                if parameter is not None:
+                    found[id(parameter)] += [f"{name}.{key}" if name else key for name in spots.names]
+        return found
+
+    def reference(self, place: Place) -> Tensor | None:
+        """A floating-point tensor whose dtype and device are right at `place`: the layer's own, or the nearest one."""
+        own = floating_tensor(place.module)
+        if own is not None:
+            return own
+        for ancestor, below in self.draft.ancestors(place.name):
+            above = place.name.removesuffix(below)
+            if above not in self._nearest:
+                self._nearest[above] = floating_tensor(ancestor)
+            if self._nearest[above] is not None:
+                return self._nearest[above]
+        return None
+
+
+def floating_tensor(module: nn.Module) -> Tensor | None:
+    """The first floating-point parameter or buffer of `module` and what lies in it."""
+    for child in module.modules():
+        for tensor in (*child._parameters.values(), *child._buffers.values()):
+            if tensor is not None and is_plain_float(tensor):
+                return tensor
+    return None
+
+
+def is_plain_float(tensor: Tensor) -> bool:
+    """Whether a tensor holds floating-point numbers that may be cast: not quantized, not an 8-bit storage format."""
+    return tensor.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """All parameters and buffers of a layer by their names in it, shared ones under each."""
+    found: dict[str, Tensor] = {}
+    for prefix, child in module.named_modules(remove_duplicate=False):
+        for key, tensor in (*child._parameters.items(), *child._buffers.items()):
+            if tensor is not None:
+                found[f"{prefix}.{key}" if prefix else key] = tensor
+    return found

@@ -1,0 +1,55 @@
+"""Whether a layer that was given, not configured, takes what the layers before it give."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..errors import PlanError
+from ..selection import Place
+from .guards import label
+from .scene import Scene
+
+_IN = ("in_features", "in_channels", "num_features", "num_channels", "embed_dim", "input_size")
+_OUT = ("out_features", "out_channels", "num_features", "num_channels", "embed_dim")
+
+
+def width(module: nn.Module, names: tuple[str, ...]) -> int | None:
+    """The number of features or channels that a layer takes or gives, where it says so."""
+    return next((value for name in names if isinstance(value := vars(module).get(name), int)), None)
+
+
+def refuse_misfit(scene: Scene, place: Place, new: nn.Module) -> None:
+    """Raise if `new` takes another width than `old`, and nothing says that it is given another one.
+
+    The first layer of a model takes what the user feeds it; and where an earlier edit has changed a width, what this
+    layer is given is not known without running the model.
+    """
+    old_width, new_width = width(place.module, _IN), width(new, _IN)
+    if (
+        old_width is None
+        or new_width is None
+        or old_width == new_width
+        or scene.widths_changed
+        or _is_first(scene, place)
+    ):
+        return
+    raise PlanError(
+        f"the new {type(new).__name__} for {label(place)} takes {new_width} channels, but is given {old_width}.",
+        f"expected {old_width}, as {place.module}; got {new}",
+        name=place.name,
+        expected=old_width,
+        got=new_width,
+        way_out="change what comes before it first, in the same plan:  ts.plan(model).replace(…).replace(…)",
+    )
+
+
+def _is_first(scene: Scene, place: Place) -> bool:
+    for module in scene.draft.spots():
+        if width(module, _IN) is not None:
+            return module is place.module
+    return False
+
+
+def changes_width(old: nn.Module, new: nn.Module) -> bool:
+    """Whether a change gives the layers after it another width."""
+    return width(old, _OUT) != width(new, _OUT)

@@ -1,0 +1,464 @@
+"""Which layers: types, patterns, attributes and predicates → an ordered, immutable Selection of places."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, overload
+
+from torch import Tensor, nn
+
+from .errors import SelectionError
+from .forwards import calls_of, function_names
+from .tree import Draft, Spots, uncompiled
+
+Predicate: TypeAlias = Callable[[str, nn.Module], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One layer, wherever it lies.
+
+    Attributes:
+        module: The layer.
+        names: All its fully-qualified names, in the order of `named_modules()`; `("",)` is the model itself.
+        asked: The class by which it was asked for, or None when by name, by reference or by a predicate.
+    """
+
+    module: nn.Module
+    names: tuple[str, ...]
+    asked: type[nn.Module] | None = field(default=None, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The first name."""
+        return self.names[0]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Selection:
+    """Layers of one model, in its order; each once, with all its names.
+
+    Selections of one model combine as sets (`&`, `|`, `-`), index and slice as tuples, and are a target for every verb.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+        >>> ts.select(net, nn.Linear) - ts.select(net, "0")
+        Selection of 1 of 4 modules of Sequential
+          2  Linear(in_features=2, out_features=1, bias=True)
+    """
+
+    model: nn.Module
+    places: tuple[Place, ...]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __iter__(self) -> Iterator[Place]:
+        return iter(self.places)
+
+    @overload
+    def __getitem__(self, index: int) -> Place: ...
+    @overload
+    def __getitem__(self, index: slice) -> Selection: ...
+    def __getitem__(self, index: int | slice) -> Place | Selection:
+        if isinstance(index, slice):
+            return self._with(self.places[index])
+        try:
+            return self.places[index]
+        except IndexError:
+            raise SelectionError(f"there is no item {index} in a selection of {len(self)}.") from None
+
+    def __contains__(self, item: object) -> bool:
+        return any(item is p.module or item == p or item in p.names for p in self.places)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Selection):
+            return NotImplemented
+        return self.model is other.model and self._modules() == other._modules()
+
+    def __hash__(self) -> int:
+        return hash((id(self.model), self._modules()))
+
+    def __and__(self, other: Selection) -> Selection:
+        theirs = self._same_model(other)._modules()
+        return self._with(p for p in self.places if p.module in theirs)
+
+    def __sub__(self, other: Selection) -> Selection:
+        theirs = self._same_model(other)._modules()
+        return self._with(p for p in self.places if p.module not in theirs)
+
+    def __or__(self, other: Selection) -> Selection:
+        mine = {p.module: p for p in self.places}
+        merged = mine | {p.module: p for p in self._same_model(other).places if p.module not in mine}
+        order = {module: i for i, module in enumerate(Draft(self.model).spots())}
+        return self._with(sorted(merged.values(), key=lambda p: order.get(p.module, len(order))))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every fully-qualified name of every layer; a shared layer brings all of its names."""
+        return tuple(name for p in self.places for name in p.names)
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """The layers, each once."""
+        return tuple(p.module for p in self.places)
+
+    def inside(self, target: str | nn.Module) -> Selection:
+        """Those that lie below `target`: a name, a pattern or a module."""
+        return self._with(p for p in self.places if _lies_in(p, self._prefixes(target)))
+
+    def outside(self, target: str | nn.Module) -> Selection:
+        """Those that don't lie below `target`, nor are it."""
+        prefixes = self._prefixes(target)
+        return self._with(p for p in self.places if not _lies_in(p, prefixes) and not prefixes & set(p.names))
+
+    def outermost(self) -> Selection:
+        """Those that don't lie inside another selected one."""
+        names = set(self.names)
+        return self._with(p for p in self.places if not _lies_in(p, names))
+
+    def innermost(self) -> Selection:
+        """Those that hold no other selected one."""
+        above = {parent for name in self.names for parent in _parents(name)}
+        return self._with(p for p in self.places if not above & set(p.names))
+
+    def expect(self, count: int | None = None, *, at_least: int | None = None, at_most: int | None = None) -> Selection:
+        """This selection, if it has that many layers.
+
+        Raises:
+            SelectionError: if it has another number.
+
+        Example:
+            >>> len(ts.select(nn.Sequential(nn.ReLU(), nn.ReLU()), nn.ReLU).expect(2))
+            2
+        """
+        low = count if count is not None else at_least if at_least is not None else 0
+        high = count if count is not None else at_most if at_most is not None else len(self)
+        if low <= len(self) <= high:
+            return self
+        wanted = str(count) if count is not None else f"at least {low}" if len(self) < low else f"at most {high}"
+        raise SelectionError(
+            f"expected {wanted} layers, but {len(self)} are selected.", *_rows(self), expected=wanted, got=len(self)
+        )
+
+    def __repr__(self) -> str:
+        total = len(Draft(self.model).spots())
+        head = f"Selection of {len(self)} of {total} modules of {type(self.model).__name__}"
+        return "\n  ".join([head, *_rows(self)])
+
+    def _with(self, places: Iterable[Place]) -> Selection:
+        return Selection(self.model, tuple(places))
+
+    def _modules(self) -> frozenset[nn.Module]:
+        return frozenset(p.module for p in self.places)
+
+    def _same_model(self, other: Selection) -> Selection:
+        if not isinstance(other, Selection):
+            raise SelectionError(f"a Selection combines with a Selection, got {type(other).__name__}.")
+        if other.model is not self.model:
+            raise SelectionError("these two selections are of different models.")
+        return other
+
+    def _prefixes(self, target: str | nn.Module) -> set[str]:
+        return {name for p in resolve(Draft(self.model), (target,), {}, None, False) for name in p.names}
+
+
+Target: TypeAlias = "type[nn.Module] | tuple[Any, ...] | str | Selection | Place | nn.Module"
+
+
+def select(
+    model: nn.Module, *targets: Target, where: Predicate | None = None, exact: bool = False, **attributes: Any
+) -> Selection:
+    """The layers of `model` that fit every condition given.
+
+    Args:
+        model: Any module. It is not changed.
+        *targets: A class (subclasses count), a tuple of targets of which one must fit, a pattern, a module of the
+            model, a Place or a Selection; all of them must fit, and with none every module does. In a pattern `*`
+            stands for one name or a part of it, `**` for any number of names, `[34]` for one of these characters;
+            `re:` begins a regular expression for the whole name.
+        where: A predicate `(name, module) -> bool`, called for each name of a layer that fits the rest.
+        exact: Only instances of the very class, none of its subclasses.
+        **attributes: Values of the layer's attributes. A number stands for a tuple of it where the layer stores a
+            tuple (`kernel_size=1`); True or False for a Parameter that is there or not (`bias=True`).
+
+    Returns:
+        The places found, in the order of `named_modules()`; a layer that lies in several places is one of them.
+
+    Raises:
+        SelectionError: if nothing fits, or a target isn't one.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1))
+        >>> ts.select(net, nn.Conv2d, kernel_size=1).names
+        ('2',)
+    """
+    if not isinstance(model, nn.Module):
+        raise SelectionError(f"the model must be an nn.Module, got {type(model).__name__}.", got=type(model))
+    model = uncompiled(model)
+    return Selection(model, resolve(Draft(model), targets, attributes, where, exact))
+
+
+def resolve(
+    draft: Draft,
+    targets: tuple[Any, ...],
+    attributes: Mapping[str, Any],
+    where: Predicate | None,
+    exact: bool,
+) -> tuple[Place, ...]:
+    """The places of a draft that fit; see `select`."""
+    matchers = [_matcher(draft, target, exact) for target in targets]
+    spots = draft.spots()
+    found: list[Place] = []
+    for module, where_it_lies in spots.items():
+        asked: type[nn.Module] | None = None
+        for matcher in matchers:
+            fits = matcher(module, where_it_lies)
+            if not fits:
+                break
+            asked = fits if isinstance(fits, type) else asked
+        else:
+            if attributes and not all(_has(module, key, value) for key, value in attributes.items()):
+                continue
+            names = where_it_lies.names
+            if where is not None and not any(where(name, module) for name in names):
+                continue
+            found.append(Place(module, tuple(names), asked))
+    if not found:
+        raise _nothing_found(draft, targets, attributes, where, exact)
+    return tuple(found)
+
+
+# A matcher answers False, True, or the class by which the module was asked for.
+_Matcher: TypeAlias = Callable[[nn.Module, Spots], "bool | type[nn.Module]"]
+
+
+def _matcher(draft: Draft, target: Any, exact: bool) -> _Matcher:
+    if isinstance(target, type):
+        return _by_type(target, exact)
+    if isinstance(target, str):
+        return _by_pattern(target)
+    if isinstance(target, tuple):
+        return _by_any([_matcher(draft, item, exact) for item in target])
+    if isinstance(target, Selection):
+        return _by_places(draft, target.places, target.model)
+    if isinstance(target, Place):
+        return _by_places(draft, (target,), draft.model)
+    if isinstance(target, nn.Module):
+        return _by_places(draft, (Place(target, ("",)),), draft.model)
+    raise _not_a_target(target)
+
+
+def _by_type(kind: type, exact: bool) -> _Matcher:
+    if not issubclass(kind, nn.Module):
+        raise SelectionError(
+            f"{kind.__module__}.{kind.__qualname__} is not a class of layers: it doesn't derive from nn.Module.",
+            got=kind,
+            way_out="select by a layer class, for example  ts.select(model, nn.Conv2d)",
+        )
+    if exact:
+        return lambda module, spots: kind if type(module) is kind else False
+    return lambda module, spots: kind if isinstance(module, kind) else False
+
+
+def _by_pattern(pattern: str) -> _Matcher:
+    match = compile_pattern(pattern).fullmatch
+    return lambda module, spots: any(match(name) is not None for name in spots.names)
+
+
+def _by_any(matchers: list[_Matcher]) -> _Matcher:
+    def match(module: nn.Module, spots: Spots) -> bool | type[nn.Module]:
+        answers = [answer for matcher in matchers if (answer := matcher(module, spots))]
+        classes = [answer for answer in answers if isinstance(answer, type)]
+        # Of a class and its subclass in one tuple, the nearer one is what was asked for.
+        return max(classes, key=lambda kind: len(kind.__mro__)) if classes else bool(answers)
+
+    return match
+
+
+def _by_places(draft: Draft, places: tuple[Place, ...], model: nn.Module) -> _Matcher:
+    if model is not draft.model:
+        raise SelectionError(
+            f"this selection is of another model ({type(model).__name__}).",
+            way_out="select on the model that is to be changed:  ts.select(model, …)",
+        )
+    asked = {place.module: place.asked for place in places}
+    there = {draft.standing(module) for module in draft.spots()}
+    for place in places:
+        if place.module not in there:
+            called = f"{place.name!r} ({type(place.module).__name__})" if place.name else type(place.module).__name__
+            raise SelectionError(
+                f"the layer {called} is not a part of {type(draft.model).__name__}, or no more.",
+                "it may have been taken out by an earlier change.",
+                way_out="select again:  ts.select(model, …)",
+            )
+    return lambda module, spots: (asked[key] or True) if (key := draft.standing(module)) in asked else False
+
+
+def _not_a_target(target: object) -> SelectionError:
+    if callable(target):
+        name = getattr(target, "__name__", repr(target))
+        return SelectionError(
+            f"the function {name} is not a layer: a forward that calls it has no module to find.",
+            "give the model a module there, or select the module whose forward calls it.",
+            got=target,
+        )
+    return SelectionError(
+        f"{target!r} selects nothing: a target is a class, a tuple of targets, a pattern, a module or a Selection.",
+        got=target,
+        way_out="for example  ts.select(model, nn.Linear)  or  ts.select(model, 'layer*.**')",
+    )
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """The regular expression of a pattern over fully-qualified names; see `select`."""
+    try:
+        return re.compile(pattern[3:] if pattern.startswith("re:") else _translate(pattern))
+    except re.error as err:
+        raise SelectionError(f"{pattern!r} is not a valid pattern: {err}.", got=pattern) from err
+
+
+def _translate(pattern: str) -> str:
+    first, *rest = pattern.split(".")
+    if not rest:
+        return ".*" if first == "**" else _one_name(first)
+    # A dot belongs to the names that `**` stands for: with none of them, none is left behind.
+    expression = r"(?:[^.]+\.)*" if first == "**" else _one_name(first)
+    after_stars = first == "**"
+    for part in rest:
+        if part == "**":
+            expression += "" if after_stars else r"(?:\.[^.]+)*"
+        else:
+            expression += ("" if after_stars else r"\.") + _one_name(part)
+        after_stars = after_stars and part == "**"
+    return expression
+
+
+def _one_name(part: str) -> str:
+    """One part of a pattern, as fnmatch reads it, kept from crossing a dot."""
+    if part == "*":
+        return "[^.]+"
+    pieces = re.split(r"(\*|\?|\[[!^]?\]?[^\]]*\])", part)
+    return "".join(_piece(piece) for piece in pieces)
+
+
+def _piece(piece: str) -> str:
+    if piece in ("*", "?"):
+        return "[^.]" + piece.strip("?")
+    if piece.startswith("[") and piece.endswith("]"):
+        body = piece[1:-1].replace("\\", r"\\")
+        return f"[^{body[1:]}]" if body.startswith(("!", "^")) else f"[{body}]"
+    return re.escape(piece)
+
+
+def _has(module: nn.Module, key: str, value: Any) -> bool:
+    """Whether an attribute of `module` equals `value`, by the conventions that `select` documents."""
+    missing = object()
+    there = getattr(module, key, missing)
+    if there is missing:
+        return False
+    if isinstance(value, bool) and (there is None or isinstance(there, Tensor | nn.Module)):
+        return (there is not None) is value
+    if isinstance(there, Tensor):
+        return there is value
+    if isinstance(there, tuple | list) and not isinstance(value, tuple | list | str):
+        return len(there) > 0 and all(item == value for item in there)
+    if isinstance(there, tuple | list) and isinstance(value, tuple | list):
+        return tuple(there) == tuple(value)
+    return type(there) is type(value) and there == value if isinstance(value, bool) else bool(there == value)
+
+
+def _lies_in(place: Place, prefixes: set[str]) -> bool:
+    return any(parent in prefixes for name in place.names for parent in _parents(name))
+
+
+def _parents(name: str) -> Iterator[str]:
+    """The names above a name, the model's own `""` among them."""
+    while name:
+        name = name.rpartition(".")[0]
+        yield name
+
+
+def _rows(selection: Selection, most: int = 12) -> list[str]:
+    """The selected layers, one a line, long lists folded with a count."""
+    rows = []
+    for place in selection.places[:most]:
+        text, more, _ = repr(place.module).partition("\n")
+        names = " = ".join(name or "(the model)" for name in place.names)
+        rows.append(f"{names}  {text}{' … )' if more else ''}")
+    return rows + ([f"… {len(selection) - most} more"] if len(selection) > most else [])
+
+
+def _nothing_found(
+    draft: Draft, targets: tuple[Any, ...], attributes: Mapping[str, Any], where: Predicate | None, exact: bool
+) -> SelectionError:
+    """What to tell someone whose selection is empty: close names, types that are there, functions called instead."""
+    model, spots = type(draft.model).__name__, draft.spots()
+    asked = " and ".join(_in_words(t, exact) for t in targets) or "the condition"
+    asked += "".join(f", {key}={value!r}" for key, value in attributes.items())
+    asked += " under the given predicate" if where is not None else ""
+    names = [name for s in spots.values() for name in s.names if name]
+    details, way_out = [], None
+    for pattern in (t for t in targets if isinstance(t, str)):
+        close = difflib.get_close_matches(pattern.removeprefix("re:"), names, n=3, cutoff=0.4)
+        details += [f"closest names: {', '.join(close)}"] if close else []
+        details += ["'*' stands for one name, '**' for any number of them"] if "*" in pattern else []
+    for kind in _classes(targets):
+        details += _functions_instead(draft, kind)
+    if _classes(targets) or not details:
+        counts = Counter(type(m).__name__ for m in spots if m is not draft.root)
+        details.append("types there are: " + ", ".join(f"{name} ×{n}" for name, n in counts.most_common(8)))
+    if attributes:
+        details += _attributes_there(draft, targets, attributes, exact)
+    if names:
+        way_out = f"see what is there with  ts.select(model, {'nn.Module' if not _classes(targets) else repr('**')})"
+    return SelectionError(f"{asked} selects no module of {model} ({len(spots)} modules).", *details, way_out=way_out)
+
+
+def _in_words(target: Any, exact: bool) -> str:
+    if isinstance(target, type):
+        return target.__name__ + (" (exactly)" if exact else "")
+    if isinstance(target, tuple):
+        return "(" + ", ".join(_in_words(item, exact) for item in target) + ")"
+    if isinstance(target, Selection):
+        return f"a selection of {len(target)}"
+    return repr(target) if isinstance(target, str) else type(target).__name__
+
+
+def _classes(targets: Iterable[Any]) -> list[type[nn.Module]]:
+    flat = [item for t in targets for item in (t if isinstance(t, tuple) else (t,))]
+    return [item for item in flat if isinstance(item, type)]
+
+
+def _functions_instead(draft: Draft, kind: type[nn.Module]) -> list[str]:
+    named = ((spots.names[0], module) for module, spots in draft.spots().items())
+    rows = []
+    for function, where in calls_of(named, function_names(kind)).items():
+        first = ", ".join(name or "the model itself" for name in where[:3])
+        more = f" and {len(where) - 3} more" if len(where) > 3 else ""
+        rows.append(
+            f"the model calls it as a function: {function}() in the forward of {first}{more}; no module stands there"
+        )
+    return rows
+
+
+def _attributes_there(draft: Draft, targets: tuple[Any, ...], attributes: Mapping[str, Any], exact: bool) -> list[str]:
+    """The values that the attributes do have on the layers that fit the rest, or close names for a misspelt one."""
+    try:
+        places = resolve(draft, targets, {}, None, exact)
+    except SelectionError:
+        return []
+    rows = []
+    for key in attributes:
+        values = Counter(repr(getattr(p.module, key)) for p in places if hasattr(p.module, key))
+        if values:
+            rows.append(f"{key} is " + ", ".join(f"{value} ×{n}" for value, n in values.most_common(6)))
+        else:
+            public = [a for a in vars(places[0].module) if not a.startswith("_")]
+            close = difflib.get_close_matches(key, public, n=3)
+            rows.append(f"none of them has an attribute {key}" + (f"; close: {', '.join(close)}" if close else ""))
+    return rows

@@ -1,0 +1,182 @@
+"""Plans and surgeries as text. Reads finished objects and decides nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from .changes import Change
+from .origins import Computed, Initialised, Origin, Same
+from .stats import Size, count, in_bytes, share, signed
+
+if TYPE_CHECKING:
+    from .plans import Plan
+    from .surgery import Surgery
+
+_SYMBOL = {"replace": "-/+", "insert": "+", "remove": "-", "wrap": "-/+", "follow": "↳"}
+_LEGEND = "+ insert   - remove   -/+ replace or wrap   ↳ follows from the edit above it"
+_MOST = 8
+
+
+def plan_line(plan: Plan) -> str:
+    """`Plan: 2 edits, 0 follow-ups · 9 of 68 modules · params 11,689,512 → 11,689,512`."""
+    own = [c for c in plan.changes if c.kind != "follow"]
+    edits = len(plan.edits)
+    return (
+        f"Plan: {edits} edit{'s' * (edits != 1)}, {len(plan.changes) - len(own)} follow-ups · "
+        f"{_touched(own)} of {_modules(plan.draft.model)} modules · "
+        f"params {count(plan.before.params)} → {count(plan.after.params)}"
+    )
+
+
+def plan_text(plan: Plan) -> str:
+    """The whole plan: each edit with its layers, the totals, and what to know before it is applied."""
+    head = f"plan {type(plan.draft.model).__name__}   dry run: the model is not changed"
+    blocks = [head, _LEGEND]
+    for i, planned in enumerate(plan.planned, 1):
+        blocks.append("\n".join(_edit_rows(i, planned.edit.describe(), planned.changes, planned.skipped)))
+    blocks.append("\n".join(_totals(plan.before, plan.after)))
+    notes = [row for change in plan.changes for row in (f"! {change.name}: {w}" for w in change.warnings)]
+    return "\n\n".join([*blocks, *(["\n".join(_few(notes))] if notes else []), plan_line(plan)])
+
+
+def surgery_line(surgery: Surgery) -> str:
+    """`Surgery on ResNet: 20 layers replaced · 20 of 68 modules · params … · undo() takes it back`."""
+    counts = Counter(change.kind for change in surgery.changes)
+    verbs = {
+        "replace": "replaced",
+        "insert": "inserted at",
+        "remove": "removed",
+        "wrap": "wrapped",
+        "follow": "adjusted",
+    }
+    done = (
+        ", ".join(f"{n} {'layer' if n == 1 else 'layers'} {verbs[kind]}" for kind, n in counts.items())
+        or "nothing done"
+    )
+    state = "undo() takes it back" if surgery.in_force else "undone"
+    rows = [
+        f"Surgery on {surgery.model_name}: {done} · "
+        f"params {count(surgery.before.params)} → {count(surgery.after.params)} · {state}"
+    ]
+    rows += [f"! {change.name}: {warning}" for change in surgery.changes for warning in change.warnings][:_MOST]
+    return "\n  ".join(rows)
+
+
+def layer(module: nn.Module) -> str:
+    """A layer in one line: its repr without the layers inside."""
+    if not module._modules:
+        return repr(module).replace("\n", " ")
+    inside = Counter(type(child).__name__ for child in module.children())
+    return f"{type(module).__name__}({', '.join(name if n == 1 else f'{n} × {name}' for name, n in inside.items())})"
+
+
+def carried(change: Change) -> str:
+    """What becomes of the tensors and arguments: `carried weight, bias · lost running_mean · dropped momentum=0.1`."""
+    parts = []
+    if change.kind == "follow":
+        return " · ".join(change.remarks)
+    if change.fidelity is not None:
+        error = f" (relative error about {change.error:.2g})" if change.error is not None else ""
+        parts.append(change.fidelity.value + error)
+    parts += _tensor_words(change.origins)
+    if not change.origins and change.kind == "replace" and change.new.state_dict(keep_vars=True):
+        parts.append("all tensors carried")
+    if change.lost:
+        parts.append(f"lost {_listed(change.lost)}")
+    if change.dropped:
+        parts.append(f"without counterpart: {_listed(change.dropped)}")
+    return " · ".join([*parts, *change.remarks])
+
+
+def _tensor_words(origins: Mapping[str, Origin]) -> Iterator[str]:
+    same = [name for name, origin in origins.items() if isinstance(origin, Same)]
+    if same:
+        yield f"carried {_listed(same)}"
+    for name, origin in origins.items():
+        if isinstance(origin, Computed):
+            yield f"{name} {origin.what}"
+    for why, names in _grouped(origins):
+        yield f"{'new' if why == 'as given' else 'initialised'} {_listed(names)}{f' ({why})' if why else ''}"
+
+
+def _grouped(origins: Mapping[str, Origin]) -> Iterator[tuple[str, list[str]]]:
+    groups: dict[str, list[str]] = {}
+    for name, origin in origins.items():
+        if isinstance(origin, Initialised):
+            groups.setdefault(origin.why, []).append(name)
+    yield from groups.items()
+
+
+def _edit_rows(number: int, what: str, changes: Sequence[Change], skipped: Sequence[str]) -> Iterator[str]:
+    own = [change for change in changes if change.kind != "follow"]
+    means = Counter(change.means for change in own)
+    places = sum(len(change.names) for change in own)
+    shared = f" in {places} places" if places != len(own) else ""
+    yield f"{number}  {what}    {len(own)} module{'s' * (len(own) != 1)}{shared} · {', '.join(means)}"
+    width = max((len(_label(change)) for change in changes[:_MOST]), default=0)
+    previous = ""
+    for change in changes[:_MOST]:
+        account = carried(change)
+        told = "" if account == previous else account
+        previous = account
+        yield from _change_rows(change, width, told)
+    if len(changes) > _MOST:
+        yield f"     … {len(changes) - _MOST} more  (plan.changes has them all)"
+    if skipped:
+        yield f"     left out, as they lie inside of what is replaced: {_listed(skipped)}"
+    if renamed := {key: value for change in own for key, value in change.renamed.items()}:
+        first, second = next(iter(renamed.items()))
+        yield f"     keys renamed: {len(renamed)}, such as {first} → {second}; older checkpoints still load"
+
+
+def _change_rows(change: Change, width: int, account: str) -> Iterator[str]:
+    symbol, name = _SYMBOL[change.kind], _label(change)
+    if change.kind == "follow":
+        yield f" {symbol:>3} {name:<{width}}  {account}"
+        return
+    delta = _params(change.new) - _params(change.old)
+    yield f" {symbol:>3} {name:<{width}}  {layer(change.old)} → {layer(change.new)}   {signed(delta)}"
+    if account:
+        yield f"     {'':<{width}}  {account}"
+
+
+def _label(change: Change) -> str:
+    return " = ".join(name or "(the model)" for name in change.names)
+
+
+def _totals(before: Size, after: Size) -> Iterator[str]:
+    rows = [
+        ("", "before", "after", "change"),
+        ("params", count(before.params), count(after.params), share(before.params, after.params)),
+        ("weights", in_bytes(before.bytes), in_bytes(after.bytes), share(before.bytes, after.bytes)),
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    for row in rows:
+        yield f"{row[0]:<{widths[0]}}  " + "  ".join(
+            f"{cell:>{w}}" for cell, w in zip(row[1:], widths[1:], strict=True)
+        )
+
+
+def _params(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def _touched(changes: Iterable[Change]) -> int:
+    return len({change.name for change in changes})
+
+
+def _modules(model: nn.Module) -> int:
+    return sum(1 for _ in model.modules())
+
+
+def _listed(names: Iterable[str], most: int = 6) -> str:
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _few(rows: list[str]) -> list[str]:
+    return rows[:_MOST] + ([f"… {len(rows) - _MOST} more"] if len(rows) > _MOST else [])

@@ -1,0 +1,227 @@
+"""Optimizers that go on with an altered model: each new Parameter in the place of the one that it comes from.
+
+What is carried keeps its state; where entries only move (a kernel laid into a larger one), momentum moves with them;
+what is computed otherwise or initialised begins anew. Frozen Parameters are never added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from .changes import Change, Restore
+from .errors import PlanError
+from .origins import Computed, Initialised, evaluate
+
+
+@dataclass(frozen=True, slots=True)
+class Successor:
+    """A Parameter that comes after another one: `origin` says what its momentum is made of."""
+
+    new: nn.Parameter
+    origin: Computed | Initialised
+
+
+@dataclass(frozen=True, slots=True)
+class CarryOptimizer:
+    """The step that brings one optimizer up to date.
+
+    Attributes:
+        optimizer: The optimizer.
+        groups: Its Parameters after, one list a group.
+        names: Their names, where the optimizer keeps names.
+        successors: The id of an old Parameter → what comes after it.
+    """
+
+    optimizer: Optimizer
+    groups: tuple[tuple[nn.Parameter, ...], ...]
+    names: tuple[tuple[str, ...], ...]
+    successors: Mapping[int, Successor]
+
+    def snapshot(self) -> Restore:
+        groups = [(group, list(group["params"]), group.get("param_names")) for group in self.optimizer.param_groups]
+        state, kept = self.optimizer.state, dict(self.optimizer.state)
+
+        def restore() -> None:
+            for group, params, names in groups:
+                group["params"][:] = params
+                if names is not None:
+                    group["param_names"] = names
+            state.clear()
+            state.update(kept)
+
+        return restore
+
+    def apply(self) -> None:
+        state = self.optimizer.state
+        old = {id(p): p for group in self.optimizer.param_groups for p in group["params"]}
+        new = {id(p) for params in self.groups for p in params}
+        for group, params, names in zip(self.optimizer.param_groups, self.groups, self.names, strict=True):
+            group["params"][:] = params
+            if "param_names" in group:
+                group["param_names"] = list(names)
+        for key, parameter in old.items():
+            if key in new:
+                continue
+            entries = state.pop(parameter, None)
+            successor = self.successors.get(key)
+            if not entries or successor is None or id(successor.new) not in new:
+                continue
+            if carried := _carried_state(entries, parameter, successor.origin):
+                state[successor.new] = carried
+
+
+def carry_optimizers(
+    optimizers: Any, changes: Sequence[Change], before: Mapping[str, nn.Parameter], after: Mapping[str, nn.Parameter]
+) -> list[CarryOptimizer]:
+    """The steps that bring optimizers from a model's old Parameters to its new ones.
+
+    Args:
+        optimizers: One or several, schedulers' and wrappers' `.optimizer` included.
+        changes: What is done to the model.
+        before: The model's Parameters as they are, by name.
+        after: The model's Parameters as they will be, by name.
+
+    Raises:
+        PlanError: if something given is no optimizer, has no Parameter of the model, or a state that can't follow.
+    """
+    given = [_unwrapped(item) for item in (optimizers if isinstance(optimizers, list | tuple) else [optimizers])]
+    if not given:
+        return []
+    homes = {id(p): (i, j) for i, o in enumerate(given) for j, g in enumerate(o.param_groups) for p in g["params"]}
+    own = {id(p) for p in before.values()}
+    for optimizer in given:
+        _refuse_stranger(optimizer, own)
+    successors = _successors(changes, before, after)
+    joining = _joining(homes, successors, before, after)
+    names = {id(p): name for name, p in after.items()}
+    return [_step(i, optimizer, successors, joining, own, names) for i, optimizer in enumerate(given)]
+
+
+def _step(
+    index: int,
+    optimizer: Optimizer,
+    successors: Mapping[int, Successor],
+    joining: Mapping[tuple[int, int], list[nn.Parameter]],
+    own: set[int],
+    names: Mapping[int, str],
+) -> CarryOptimizer:
+    groups = []
+    for j, group in enumerate(optimizer.param_groups):
+        stay = list(_staying(group["params"], successors, own, names))
+        groups.append(tuple(dict.fromkeys(stay + joining.get((index, j), []))))
+    called = [dict(zip(map(id, g["params"]), g.get("param_names", ()), strict=False)) for g in optimizer.param_groups]
+    labels = tuple(
+        tuple(names.get(id(p), known.get(id(p), "")) for p in params)
+        for params, known in zip(groups, called, strict=True)
+    )
+    return CarryOptimizer(optimizer, tuple(groups), labels, successors)
+
+
+def _staying(
+    params: Iterable[nn.Parameter], successors: Mapping[int, Successor], own: set[int], names: Mapping[int, str]
+) -> Iterator[nn.Parameter]:
+    """A group's Parameters after: those still there, successors in the place of those that are not."""
+    for parameter in params:
+        if id(parameter) in names or id(parameter) not in own:
+            yield parameter
+        elif (successor := successors.get(id(parameter))) is not None and successor.new.requires_grad:
+            yield successor.new
+
+
+def _successors(
+    changes: Sequence[Change], before: Mapping[str, nn.Parameter], after: Mapping[str, nn.Parameter]
+) -> dict[int, Successor]:
+    """The id of each Parameter that is gone → the one that stands in its place."""
+    staying = {id(p) for p in after.values()}
+    found: dict[int, Successor] = {}
+    for change in changes:
+        old = dict(change.old.named_parameters(remove_duplicate=False))
+        for name, new in change.new.named_parameters(remove_duplicate=False):
+            origin = change.origins.get(name)
+            source = origin.sources[0] if isinstance(origin, Computed) and origin.sources else name
+            parameter = old.get(source)
+            if isinstance(origin, Computed | Initialised) and parameter is not None and id(parameter) not in staying:
+                found.setdefault(id(parameter), Successor(new, origin))
+    # A later edit of the same plan may have replaced what an earlier one brought.
+    for key, successor in list(found.items()):
+        while id(successor.new) in found and successor.new is not found[id(successor.new)].new:
+            successor = Successor(found[id(successor.new)].new, Initialised())
+        found[key] = successor
+    return found
+
+
+def _joining(
+    homes: Mapping[int, tuple[int, int]],
+    successors: Mapping[int, Successor],
+    before: Mapping[str, nn.Parameter],
+    after: Mapping[str, nn.Parameter],
+) -> dict[tuple[int, int], list[nn.Parameter]]:
+    """New trainable Parameters that come in nobody's place, each for the group of its nearest neighbour."""
+    known = {id(p) for p in before.values()} | {id(s.new) for key, s in successors.items() if key in homes}
+    homes = {**homes, **{id(s.new): homes[key] for key, s in successors.items() if key in homes}}
+    order = list(after.items())
+    found: dict[tuple[int, int], list[nn.Parameter]] = {}
+    for i, (_, parameter) in enumerate(order):
+        if id(parameter) in known or not parameter.requires_grad:
+            continue
+        near = next((homes[id(p)] for _, p in _by_distance(order, i) if id(p) in homes), None)
+        if near is not None:
+            found.setdefault(near, []).append(parameter)
+    return found
+
+
+def _by_distance(order: list[tuple[str, nn.Parameter]], i: int) -> Iterator[tuple[str, nn.Parameter]]:
+    for distance in range(1, len(order)):
+        if i - distance >= 0:
+            yield order[i - distance]
+        if i + distance < len(order):
+            yield order[i + distance]
+
+
+def _carried_state(entries: Mapping[str, Any], old: Tensor, origin: Computed | Initialised) -> dict[str, Any] | None:
+    """The optimizer's state for a successor: momentum follows where entries only move, else nothing is carried."""
+    if not isinstance(origin, Computed) or not origin.per_entry or len(origin.sources) != 1:
+        return None
+    follow = {origin.sources[0]: old}
+    carried = {}
+    for key, value in entries.items():
+        if isinstance(value, Tensor) and value.shape == old.shape and value.dim() > 0:
+            carried[key] = evaluate(origin, {**follow, origin.sources[0]: value})
+        else:
+            carried[key] = value.clone() if isinstance(value, Tensor) else value
+    return carried
+
+
+def _unwrapped(item: Any) -> Optimizer:
+    seen = item
+    while not isinstance(seen, Optimizer) and hasattr(seen, "optimizer"):
+        seen = seen.optimizer
+    if isinstance(seen, Optimizer):
+        return seen
+    raise PlanError(
+        f"optimizer= takes optimizers of torch.optim, got {type(item).__name__}.",
+        got=item,
+        way_out="for example  plan.apply(optimizer=torch.optim.AdamW(model.parameters()))",
+    )
+
+
+def _refuse_stranger(optimizer: Optimizer, own: set[int]) -> None:
+    name = type(optimizer).__name__
+    if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
+        raise PlanError(
+            f"this {name} holds no Parameter of the model that is to be changed.",
+            got=optimizer,
+            way_out="give the optimizer that was made of model.parameters()",
+        )
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise PlanError(
+            "LBFGS keeps the history of all Parameters in one flat vector, which can't follow a change of one layer.",
+            got=optimizer,
+            way_out="make a new one after the change:  torch.optim.LBFGS(model.parameters())",
+        )

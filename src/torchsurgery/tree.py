@@ -1,0 +1,155 @@
+"""The module tree: where each module lies, without losing the places that share one.
+
+`named_modules()` reports a shared module once, so a loop over it changes one place and leaves the others. Here a module
+has all its names and all its slots. A `Draft` is the tree as it will be: a plan edits the draft and leaves the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+Children = Mapping[str, "nn.Module | None"]
+
+
+class Slot(NamedTuple):
+    """One entry of a module's `_modules`: `owner._modules[key]`."""
+
+    owner: nn.Module
+    key: str
+
+
+class Spots:
+    """All that is known of where one module lies: its fully-qualified names, and the slots that hold it, each once."""
+
+    __slots__ = ("names", "slots")
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.slots: list[Slot] = []
+
+
+class Draft:
+    """A model's module tree with edits laid over it.
+
+    Attributes:
+        model: The model; never written to.
+        root: What stands at the top once the edits are applied: the model, or what it becomes.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.root: nn.Module = model
+        self._children: dict[nn.Module, dict[str, nn.Module | None]] = {}
+        self._standing: dict[nn.Module, nn.Module] = {}
+        self._spots: dict[nn.Module, Spots] | None = None
+
+    def copy(self) -> Draft:
+        """An independent draft with the same edits."""
+        twin = Draft(self.model)
+        twin.root, twin._standing = self.root, dict(self._standing)
+        twin._children, twin._spots = dict(self._children), self._spots
+        return twin
+
+    def children(self, module: nn.Module) -> Children:
+        """The children of `module`, by name, as they will be."""
+        return self._children.get(module, module._modules)
+
+    def standing(self, module: nn.Module) -> nn.Module:
+        """The object that will stand where the draft has `module`: another one where the old object becomes the new."""
+        return self._standing.get(module, module)
+
+    def become(self, old: nn.Module, new: nn.Module) -> None:
+        """Note that `new` is a state which the object of `old` takes over."""
+        self._standing[new] = self.standing(old)
+        if old in self._children and new._modules is old._modules:
+            self._children[new] = self._children[old]
+
+    def put(self, swaps: Iterable[tuple[Spots, nn.Module]]) -> None:
+        """Lay new modules into all of their spots."""
+        fresh: set[nn.Module] = set()
+        for spots, new in swaps:
+            if "" in spots.names:
+                self.root = new
+            for owner, key in spots.slots:
+                if owner not in fresh:
+                    fresh.add(owner)
+                    self._children[owner] = dict(self.children(owner))
+                self._children[owner][key] = new
+        self._spots = None
+
+    def spots(self) -> dict[nn.Module, Spots]:
+        """Every module of the tree with where it lies, in the order of `named_modules()`."""
+        if self._spots is None:
+            self._spots = _survey(self)
+        return self._spots
+
+    def ancestors(self, name: str) -> Iterator[tuple[nn.Module, str]]:
+        """The modules above `name`, nearest first, each with the rest of the name below it."""
+        parts = name.split(".") if name else []
+        chain = [self.root]
+        for part in parts[:-1]:
+            child = self.children(chain[-1]).get(part)
+            if child is None:
+                return
+            chain.append(child)
+        for depth in range(len(parts) - 1, -1, -1):
+            yield chain[depth], ".".join(parts[depth:])
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """All parameters by first name, each object once, as they will be."""
+        return {name: p for name, p in self._tensors("_parameters") if isinstance(p, nn.Parameter)}
+
+    def keys(self) -> dict[str, Tensor]:
+        """The state dict's entries as they will be: every name, shared tensors under each of theirs."""
+        found: dict[str, Tensor] = {}
+        for module, spots in self.spots().items():
+            entries = {**module._parameters, **module._buffers}
+            for key, tensor in entries.items():
+                if tensor is not None and key not in module._non_persistent_buffers_set:
+                    found.update({f"{name}.{key}" if name else key: tensor for name in spots.names})
+        return found
+
+    def _tensors(self, kind: str) -> Iterator[tuple[str, Any]]:
+        seen: set[int] = set()
+        for module, spots in self.spots().items():
+            for key, tensor in getattr(module, kind).items():
+                if tensor is not None and id(tensor) not in seen:
+                    seen.add(id(tensor))
+                    yield (f"{spots.names[0]}.{key}" if spots.names[0] else key), tensor
+
+
+def uncompiled(model: nn.Module) -> nn.Module:
+    """The model itself, where `torch.compile` has put a wrapper around it that only forwards to it."""
+    inner = model._modules.get("_orig_mod")
+    return inner if type(model).__name__ == "OptimizedModule" and inner is not None else model
+
+
+def _survey(draft: Draft) -> dict[nn.Module, Spots]:
+    """Walk the tree, in the order of `named_modules(remove_duplicate=False)`, and gather each module's spots."""
+    top = Spots()
+    top.names.append("")
+    found: dict[nn.Module, Spots] = {draft.root: top}
+    path: set[nn.Module] = set()
+
+    def visit(module: nn.Module, prefix: str, first: bool) -> None:
+        path.add(module)
+        for key, child in draft.children(module).items():
+            if child is None:
+                continue
+            spots = found.get(child)
+            new = spots is None
+            if spots is None:
+                spots = found[child] = Spots()
+            spots.names.append(prefix + key)
+            if first:
+                spots.slots.append(Slot(module, key))
+            # A module that contains itself would never end.
+            if draft.children(child) and child not in path:
+                visit(child, prefix + key + ".", new)
+        path.discard(module)
+
+    visit(draft.root, "", True)
+    return found
