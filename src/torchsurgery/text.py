@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from .changes import Change
+from .errors import ConfigError
+from .layers.building import signature_of
+from .layers.config import config_of
 from .origins import Computed, Initialised, Origin, Same
 from .stats import Size, count, in_bytes, share, signed
 
@@ -18,7 +21,8 @@ if TYPE_CHECKING:
 
 _SYMBOL = {"replace": "-/+", "insert": "+", "remove": "-", "wrap": "-/+", "follow": "↳"}
 _LEGEND = "+ insert   - remove   -/+ replace or wrap   ↳ follows from the edit above it"
-_MOST = 8
+_MOST = 8  # rows that a list shows before it is folded
+_WIDEST = 70
 
 
 def plan_line(plan: Plan) -> str:
@@ -67,11 +71,29 @@ def surgery_line(surgery: Surgery) -> str:
 
 
 def layer(module: nn.Module) -> str:
-    """A layer in one line: its repr without the layers inside."""
-    if not module._modules:
+    """A layer in one line, as its constructor is called: `Conv2d(3, 64, 7, stride=2, padding=3, bias=False)`."""
+    kind = type(module)
+    if module._modules:
+        inside = Counter(type(child).__name__ for child in module.children())
+        return f"{kind.__name__}({', '.join(name if n == 1 else f'{n} × {name}' for name, n in inside.items())})"
+    try:
+        config = config_of(module)
+    except ConfigError:
         return repr(module).replace("\n", " ")
-    inside = Counter(type(child).__name__ for child in module.children())
-    return f"{type(module).__name__}({', '.join(name if n == 1 else f'{n} × {name}' for name, n in inside.items())})"
+    signature = signature_of(kind)
+    given = [_value(config[name]) for name in signature.required if name in config]
+    given += [
+        f"{name}={_value(value)}"
+        for name, value in config.items()
+        if name not in signature.required and value != signature.defaults.get(name)
+    ]
+    return f"{kind.__name__}({', '.join(given)})"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, tuple) and value and all(type(item) is int and item == value[0] for item in value):
+        return repr(value[0])
+    return repr(value)
 
 
 def carried(change: Change) -> str:
@@ -82,7 +104,9 @@ def carried(change: Change) -> str:
     if change.fidelity is not None:
         error = f" (relative error about {change.error:.2g})" if change.error is not None else ""
         parts.append(change.fidelity.value + error)
-    parts += _tensor_words(change.origins)
+    # What a layer that only moves brings along is all of it.
+    moved = change.kind in ("insert", "wrap")
+    parts += _tensor_words({k: o for k, o in change.origins.items() if not (moved and isinstance(o, Same))})
     if not change.origins and change.kind == "replace" and change.new.state_dict(keep_vars=True):
         parts.append("all tensors carried")
     if change.lost:
@@ -117,13 +141,7 @@ def _edit_rows(number: int, what: str, changes: Sequence[Change], skipped: Seque
     places = sum(len(change.names) for change in own)
     shared = f" in {places} places" if places != len(own) else ""
     yield f"{number}  {what}    {len(own)} module{'s' * (len(own) != 1)}{shared} · {', '.join(means)}"
-    width = max((len(_label(change)) for change in changes[:_MOST]), default=0)
-    previous = ""
-    for change in changes[:_MOST]:
-        account = carried(change)
-        told = "" if account == previous else account
-        previous = account
-        yield from _change_rows(change, width, told)
+    yield from _aligned([_cells(change) for change in changes[:_MOST]])
     if len(changes) > _MOST:
         yield f"     … {len(changes) - _MOST} more  (plan.changes has them all)"
     if skipped:
@@ -133,15 +151,23 @@ def _edit_rows(number: int, what: str, changes: Sequence[Change], skipped: Seque
         yield f"     keys renamed: {len(renamed)}, such as {first} → {second}; older checkpoints still load"
 
 
-def _change_rows(change: Change, width: int, account: str) -> Iterator[str]:
-    symbol, name = _SYMBOL[change.kind], _label(change)
+def _cells(change: Change) -> tuple[str, str, str, str, str]:
+    """Symbol, name, before → after, difference in parameters, account."""
     if change.kind == "follow":
-        yield f" {symbol:>3} {name:<{width}}  {account}"
-        return
-    delta = _params(change.new) - _params(change.old)
-    yield f" {symbol:>3} {name:<{width}}  {layer(change.old)} → {layer(change.new)}   {signed(delta)}"
-    if account:
-        yield f"     {'':<{width}}  {account}"
+        return _SYMBOL[change.kind], _label(change), carried(change), "", ""
+    delta = sum(p.numel() for p in change.new.parameters()) - sum(p.numel() for p in change.old.parameters())
+    words = f"{layer(change.old)} → {layer(change.new)}"
+    return _SYMBOL[change.kind], _label(change), words, signed(delta), carried(change)
+
+
+def _aligned(rows: Sequence[tuple[str, str, str, str, str]]) -> Iterator[str]:
+    names, words, deltas = (max((len(row[i]) for row in rows), default=0) for i in (1, 2, 3))
+    words, told = min(words, _WIDEST), ""
+    for symbol, name, what, delta, account in rows:
+        yield f" {symbol:>3} {name:<{names}}  {what:<{words}}  {delta:>{deltas}}".rstrip()
+        if account and account != told:
+            yield f"     {'':<{names}}  {account}"
+        told = account
 
 
 def _label(change: Change) -> str:
@@ -159,10 +185,6 @@ def _totals(before: Size, after: Size) -> Iterator[str]:
         yield f"{row[0]:<{widths[0]}}  " + "  ".join(
             f"{cell:>{w}}" for cell, w in zip(row[1:], widths[1:], strict=True)
         )
-
-
-def _params(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
 
 
 def _touched(changes: Iterable[Change]) -> int:

@@ -178,6 +178,12 @@ def shortened_encoder():
     return encoder
 
 
+def replaced_lstm():
+    lstm = nn.LSTM(4, 3)
+    lstm.weight_ih_l0 = nn.Parameter(torch.randn(12, 4))
+    return lstm
+
+
 def narrower_block():
     block = make("TransformerEncoderLayer", CASES["TransformerEncoderLayer"].arguments)
     sliced(block.linear1, weight=slice(5), bias=slice(5)), sliced(block.linear2, weight=(slice(None), slice(5)))
@@ -216,6 +222,7 @@ EDITED = {
     "an Embedding": (lambda: sliced(nn.Embedding(6, 4), weight=(slice(3), slice(2))), None, {"num_embeddings": 3, "embedding_dim": 2}),
     "fewer layers": (shortened_encoder, (3, 2, 8), {"num_layers": 2}),
     "a narrower block": (narrower_block, (3, 2, 8), {"dim_feedforward": 5}),
+    "replaced weights of an LSTM": (replaced_lstm, (5, 2, 4), {"hidden_size": 3}),
     "a compiled layer": (lambda: with_attributes(nn.Linear(3, 2), _compiled_call_impl=None), (2, 3), {}),
     "a mark": (lambda: with_attributes(nn.Linear(3, 2), _is_hf_initialized=True, note="mine"), (2, 3), {"in_features": 3}),
 }  # fmt: skip
@@ -316,7 +323,7 @@ REFUSED = {
     "mixed dtypes": (lambda: with_attributes(nn.Linear(3, 2), bias=nn.Parameter(torch.ones(2).double())), "torch.float64"),
     "integer weights": (lambda: with_attributes(nn.Linear(3, 2), weight=nn.Parameter(torch.ones(2, 3).int(), False)), "int32"),
     "tied inside": (tied_lstm, "weight_hh_l1 is the same tensor as weight_hh_l0"),
-    "a weight that the forward doesn't use": (bypassed_lstm, "_flat_weights"),
+    "a weight that the forward doesn't use": (bypassed_lstm, "_flat_weight"),
     "statistics not tracked any more": (lambda: with_attributes(nn.BatchNorm2d(4), track_running_stats=False), "the constructor makes"),
     "statistics taken away": (lambda: without(nn.BatchNorm2d(4), "running_mean", "running_var"), "running_mean"),
     "padding that isn't used": (lambda: with_attributes(nn.Conv2d(3, 2, 3, padding_mode="reflect"), padding=(1, 1)), "_reversed"),
@@ -573,7 +580,7 @@ def drifted():
 REFUSED_OWN = {
     "forgotten": (lambda: Forgets(3, 2.0), "factor", "ts.register_config(Forgets"),
     "forgotten, not the default": (lambda: ForgetsDefault(3, 5.0), "doubled is 10.0", "ts.register_config(ForgetsDefault"),
-    "derived": (Derived, "width is 6", "ts.register_config(Derived"),
+    "derived": (lambda: Derived(4), "width is 8", "ts.register_config(Derived"),
     "counted": (lambda: with_attributes(Counts(), calls=4), "calls is 4", "ts.register_config(Counts"),
     "by position": (lambda: Positional(1, 2), "sizes", "ts.register_config(Positional"),
     "set from outside": (lambda: with_attributes(Clamps(), limit=0.5), "limit was set", "ts.register_config(Clamps"),

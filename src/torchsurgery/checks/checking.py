@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.rnn import PackedSequence
@@ -46,18 +47,22 @@ def check(model: nn.Module, inputs: Any, *, layers: Iterable[nn.Module] | None =
     """
     args, kwargs = _arguments(inputs)
     _refuse(model)
-    trial = Trial.of(model, args, kwargs, _new_layers(model) if layers is None else layers)
-    _refuse_device(trial)
-    # What the model warns of in modes and with inputs that it isn't made for is not the caller's to read, five times.
-    with trial.kept(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        findings = list(_examine(trial))
+    with torch.inference_mode(False):
+        findings = _findings(Trial.of(model, args, kwargs, _new_layers(model) if layers is None else layers))
     checks = Checks(tuple(finding.check for finding in findings))
     for finding in findings:
         if finding.error:
             finding.error.checks = checks
             raise finding.error from finding.cause
     return checks
+
+
+def _findings(trial: Trial) -> list[Finding]:
+    _refuse_device(trial)
+    # What the model warns of in modes and with inputs that it isn't made for is not the caller's to read, five times.
+    with trial.kept(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return list(_examine(trial))
 
 
 def _new_layers(model: nn.Module) -> list[nn.Module]:
@@ -144,7 +149,7 @@ def _examine(trial: Trial) -> Iterator[Finding]:
 
 
 def _is_of_a_fast_path(trial: Trial, error: Exception) -> bool:
-    """Whether a run without gradients fails because something is read of a layer that it would not read if it called it."""
+    """Whether a run without gradients fails because a layer is read instead of called."""
     if blame(error, trial.names.keys()).missing:
         return _runs(trial, train=True, grad=True)
     return _runs(trial, train=False, grad=True) and not _runs(trial, train=False, grad=False)

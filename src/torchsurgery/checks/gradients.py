@@ -95,7 +95,8 @@ def _learn(trial: Trial, trainable: dict[str, nn.Parameter], lesson: Lesson, tra
 
 def backward(output: Any, sources: Sequence[Tensor], keep: bool = False) -> tuple[Tensor | None, ...]:
     """The gradient of the output's mean at each of `sources`, None where none arrives; no `.grad` is touched."""
-    ends = [flat(tensor) for tensor in tensors_in(output) if tensor.requires_grad]
+    with torch.enable_grad():
+        ends = [flat(tensor) for tensor in tensors_in(output) if tensor.requires_grad]
     if not ends or not sources:
         return (None,) * len(sources)
     # Small, so that what is in float16 doesn't overflow; whether a gradient arrives doesn't depend on it.

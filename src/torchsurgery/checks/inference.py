@@ -138,8 +138,10 @@ def called(trial: Trial, calls: frozenset[nn.Module], read: frozenset[nn.Module]
         return fails("new layers called", _never_called(trial, lost))
     detail = f"{len(layers) - len(never)} of {len(layers)}"
     names = listing([trial.label(layer) for layer in never])
-    return remark("new layers called", f"{detail}; only its weight is read: {names}") if never else holds(
-        "new layers called", detail
+    return (
+        remark("new layers called", f"{detail}; only its weight is read: {names}")
+        if never
+        else holds("new layers called", detail)
     )
 
 
@@ -163,9 +165,7 @@ def _never_called(trial: Trial, lost: list[nn.Module]) -> VerificationError:
     )
 
 
-def fast_paths(
-    trial: Trial, plain: tuple[Tensor, ...], graded: tuple[Tensor, ...], passed: list[nn.Module]
-) -> Finding:
+def fast_paths(trial: Trial, plain: tuple[Tensor, ...], graded: tuple[Tensor, ...], passed: list[nn.Module]) -> Finding:
     """Eval without gradients gives what it gives with them, and goes past no new forward.
 
     Args:

@@ -111,7 +111,6 @@ class Trial:
         if train is not self.model.training or not train:
             self.model.train(train)
         with ExitStack() as stack:
-            stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.set_grad_enabled(grad))
             stack.enter_context(_eager())
             for module in self.names:

@@ -112,8 +112,21 @@ def _unknown(name: str, new: type, names: Sequence[str]) -> ConfigError:
     )
 
 
-def arguments(old: nn.Module, new: type[nn.Module], source: Mapping[str, Any]) -> dict[str, Any]:
+def arguments(
+    old: nn.Module,
+    new: type[nn.Module],
+    source: Mapping[str, Any],
+    asked: Collection[str] = (),
+    others: Collection[str] = (),
+) -> dict[str, Any]:
     """Those of `source` that the constructor of `new` takes.
+
+    Args:
+        old: The layer that the values come from.
+        new: The class to be configured.
+        source: Values by name.
+        asked: Names that the caller gave, which go to a constructor that takes any.
+        others: Names of classes that are nearer to the old layer, for the error.
 
     Raises:
         ConfigError: if it needs more; names them, with a line that works.
@@ -121,19 +134,24 @@ def arguments(old: nn.Module, new: type[nn.Module], source: Mapping[str, Any]) -
     signature = signature_of(new)
     missing = [name for name in signature.required if name not in source]
     if missing:
-        raise _missing(old, new, missing)
-    return {name: source[name] for name in (source if signature.takes_any else signature.names) if name in source}
+        raise _missing(old, new, missing, others)
+    names = (*signature.names, *(name for name in asked if name not in signature.names))
+    return {name: source[name] for name in names if name in source}
 
 
-def _missing(old: nn.Module, new: type[nn.Module], missing: Sequence[str]) -> ConfigError:
+def _missing(old: nn.Module, new: type[nn.Module], missing: Sequence[str], others: Collection[str]) -> ConfigError:
     samples = next((_SAMPLES[base] for base in new.__mro__ if base in _SAMPLES), {})
     line = ", ".join(f"{name}={samples.get(name, '...')}" for name in missing)
-    near = [cls.__name__ for cls in targets_of(type(old)) if cls is not type(old)]
+    near = list(others)
     return ConfigError(
         f"{new.__name__} needs {', '.join(missing)}, and {label(old)} has nothing that means the same.",
-        *([f"{type(old).__name__} converts to {', '.join(near[:6])}{' and others' * (len(near) > 6)}."] if near else []),
+        *(
+            [f"{type(old).__name__} converts to {', '.join(near[:6])}{' and others' * (len(near) > 6)}."]
+            if near
+            else []
+        ),
         expected=tuple(missing),
-        way_out=f"give {'it' if len(missing) == 1 else 'them'}:  ts.like(old, {new.__name__}, {line})",
+        way_out=f"give {'it' if len(missing) == 1 else 'them'}:  ts.like(old, {in_code(new)}, {line})",
     )
 
 
@@ -145,5 +163,11 @@ def check_arguments(old: nn.Module, new: type[nn.Module], config: Mapping[str, A
 
 
 def label(old: nn.Module) -> str:
+    """The layer in a few words."""
     text = type(old).__name__ if old._modules else repr(old)
     return text if len(text) <= 80 else type(old).__name__
+
+
+def in_code(cls: type) -> str:
+    """The class as one writes it."""
+    return f"nn.{cls.__name__}" if cls.__module__.startswith("torch.nn.") else cls.__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
@@ -54,6 +55,7 @@ class Blueprint:
 _MODULE_STATE = frozenset(vars(nn.Module()))
 _MUST_BE_EMPTY = (*HOOKS, "_modules", "_non_persistent_buffers_set")
 _SIMPLE = (bool, int, float, str, type(None))
+_FIXED = frozenset({*_SIMPLE, types.FunctionType, types.BuiltinFunctionType, type, torch.dtype, torch.device})
 
 
 def _is_simple(value: Any) -> bool:
@@ -93,12 +95,10 @@ def _same_tensors(state: Mapping[str, Any], slots: Sequence[tuple[str, Mapping[s
 
 
 def key_of(config: Mapping[str, Any]) -> Any:
-    """What a blueprint is kept under; None where a value may change or can't be compared."""
-    key = []
-    for name, value in config.items():
-        kind = type(value)
-        if kind not in _SIMPLE:
-            if kind is not tuple or not _is_simple(value):
-                return None
-        key.append((name, kind, value))
-    return tuple(key)
+    """What a blueprint is kept under; None where a value can change, since then the layer made of it can, too."""
+    values = tuple(config.values())
+    kinds = tuple(map(type, values))
+    for kind, value in zip(kinds, values, strict=True):
+        if kind not in _FIXED and (kind is not tuple or not all(type(entry) in _FIXED for entry in value)):
+            return None
+    return tuple(config), kinds, values

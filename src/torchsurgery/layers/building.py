@@ -86,7 +86,10 @@ def _merged(found: Mapping[str, inspect.Parameter], rest: Signature) -> Signatur
 
 _FILLING = frozenset(
     {
-        *(getattr(nn.init, name) for name in ("uniform_", "normal_", "constant_", "kaiming_uniform_", "kaiming_normal_")),
+        *(
+            getattr(nn.init, name)
+            for name in ("uniform_", "normal_", "constant_", "kaiming_uniform_", "kaiming_normal_")
+        ),
         *(getattr(Tensor, name) for name in ("uniform_", "normal_", "fill_", "zero_")),
     }
 )

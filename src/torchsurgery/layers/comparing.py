@@ -41,6 +41,10 @@ class Differs(Exception):
         self.way_out = way_out
 
 
+class Fails(Differs):
+    """The constructor raises, so that nothing can be compared."""
+
+
 def compare(module: nn.Module, fresh: nn.Module, ignored: Ignored, strict: bool, only_tensors: bool = False) -> bool:
     """Compares a layer with a freshly built one, all but the values of the tensors in the state dict.
 
@@ -68,7 +72,8 @@ class _Comparison:
     def __init__(self, ignored: Ignored, strict: bool, only_tensors: bool) -> None:
         self.ignored, self.strict, self.only_tensors = ignored, strict, only_tensors
         self.open = False
-        self.tensors: dict[int, int] = {}
+        self.tensors: set[tuple[int, int]] = set()
+        self.registered: set[int] = set()
         self.seen: set[tuple[int, int]] = set()
 
     # --- tensors
@@ -81,7 +86,8 @@ class _Comparison:
             raise Differs(f"it lacks {name}, which the constructor makes", _owner(module, name))
         for name, mine in ours.items():
             self.one_tensor(name, mine, theirs[name])
-            self.tensors[id(mine)] = id(theirs[name])
+            self.tensors.add((id(mine), id(theirs[name])))
+        self.registered = {id(tensor) for tensor in theirs.values()}
         if self.strict:
             _same_ties(ours, theirs)
             _same_dtypes(ours, theirs)
@@ -166,8 +172,10 @@ class _Comparison:
     # --- values
 
     def values(self, path: str, mine: Any, fresh: Any, registered: bool = True) -> None:
-        if mine is fresh or (registered and self.tensors.get(id(mine)) == id(fresh)):
+        if mine is fresh or (registered and (id(mine), id(fresh)) in self.tensors):
             return
+        if registered and id(fresh) in self.registered:
+            raise Differs(f"{path} is not the registered tensor, as the constructor sets it")
         if isinstance(mine, Tensor):
             self.outside(path, mine, fresh)
         elif isinstance(mine, nn.Module) and isinstance(fresh, nn.Module):

@@ -20,7 +20,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from ..errors import ConfigError
 from .blueprints import Blueprint, key_of
 from .building import signature_of
-from .comparing import Differs, compare
+from .comparing import Differs, Fails, compare
 from .fresh import construct, independent, on_meta
 from .guessing import guesses_of
 from .kinds import refuse_foreign
@@ -127,7 +127,8 @@ def config_of(module: nn.Module) -> dict[str, Any]:
         >>> ts.config_of(nn.Linear(3, 4, bias=False))
         {'in_features': 3, 'out_features': 4, 'bias': False}
     """
-    return independent(_recovered(module, strict=True))
+    config, fixed = _recovered(module, strict=True)
+    return config if fixed else independent(config)
 
 
 def arguments_of(module: nn.Module) -> dict[str, Any]:
@@ -136,10 +137,11 @@ def arguments_of(module: nn.Module) -> dict[str, Any]:
     So neither hooks nor ties, nor dtypes, devices or kinds of tensors stand in the way. Tensors and layers among the
     values are those of the layer itself: a constructor may initialise what it is given, so give it `on_meta(config)`.
     """
-    return _recovered(module, strict=False)
+    return _recovered(module, strict=False)[0]
 
 
-def _recovered(module: nn.Module, strict: bool) -> Config:
+def _recovered(module: nn.Module, strict: bool) -> tuple[Config, bool]:
+    """The arguments, and whether none of them can change, so that they need not be copied."""
     reading = _CLASSES.get(type(module))
     if reading is None or reading.constructor is not type(module).__init__:
         reading = _reading(module)
@@ -182,19 +184,20 @@ class _Reading:
         self.cls, self.constructor = cls, cls.__init__
         self.rule, self.owner = _rule_of(cls)
         self.direct = self.rule if self.rule and cls.__init__ is self.owner.__init__ else None
+        self.trusted = bool(self.rule and self.rule.trusted)
         self.blueprints: dict[Any, Blueprint] = {}
 
-    def recover(self, module: nn.Module, strict: bool) -> Config:
+    def recover(self, module: nn.Module, strict: bool) -> tuple[Config, bool]:
         refuse_foreign(module)
-        first: Differs | None = None
+        failures: list[Differs] = []
         for config in itertools.islice(self.guesses(module), _MOST_TRIES):
             try:
-                self.hold(module, config, strict)
+                return config, self.hold(module, config, strict)
             except Differs as difference:
-                first = first or difference
-            else:
-                return config
-        raise first or Differs("nothing is known of its arguments")
+                failures.append(difference)
+        # A layer that was built tells more than a constructor that raised.
+        told = [failure for failure in failures if not isinstance(failure, Fails)]
+        raise (told or failures or [Differs("nothing is known of its arguments")])[0]
 
     def guesses(self, module: nn.Module) -> Iterator[Config]:
         if self.direct:
@@ -209,21 +212,28 @@ class _Reading:
 
     # --- held to the layer
 
-    def hold(self, module: nn.Module, config: Config, strict: bool) -> None:
+    def hold(self, module: nn.Module, config: Config, strict: bool) -> bool:
         key = key_of(config)
-        blueprint = self.blueprints.get(key) if key is not None else None
-        if blueprint is None:
-            fresh = construct(self.cls, on_meta(config), "meta")
-            blueprint = Blueprint(fresh, stale_of(fresh))
-            if key is not None:
-                if len(self.blueprints) >= _MOST_BLUEPRINTS:
-                    self.blueprints.clear()
-                self.blueprints[key] = blueprint
-        if blueprint.exactly(module):
-            return
-        trusted = bool(self.rule and self.rule.trusted)
-        if compare(module, blueprint.fresh, stale_of, strict, trusted) and not trusted:
+        blueprint = None if key is None else self.blueprints.get(key)
+        try:
+            blueprint = blueprint or self.draw(config, key)
+        except Fails as failure:
+            # Who states the arguments of a class knows what its constructor does not do on meta.
+            if not self.trusted or isinstance(failure.__cause__, TypeError):
+                raise
+            return False
+        if not blueprint.exactly(module) and compare(module, blueprint.fresh, stale_of, strict, self.trusted):
             compare(module, construct(self.cls, independent(config), "cpu"), stale_of, strict)
+        return key is not None
+
+    def draw(self, config: Config, key: Any) -> Blueprint:
+        fresh = construct(self.cls, on_meta(config), "meta")
+        blueprint = Blueprint(fresh, stale_of(fresh))
+        if len(self.blueprints) >= _MOST_BLUEPRINTS:
+            self.blueprints.clear()
+        if key is not None:
+            self.blueprints[key] = blueprint
+        return blueprint
 
 
 def _rule_of(cls: type[nn.Module]) -> tuple[Rule | None, type]:
@@ -240,6 +250,9 @@ def _read(rule: Rule, module: nn.Module) -> Sequence[Config]:
     try:
         found = rule.read(module)
     except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        if rule.trusted:
+            reason = f"what was registered for it fails: {type(error).__name__}: {error}"
+            raise Differs(reason, f"ts.register_config({type(module).__name__}, lambda layer: {{...}})") from error
         raise Differs(f"its parts are not as the constructor makes them ({type(error).__name__}: {error})") from error
     return [found] if isinstance(found, dict) else found
 

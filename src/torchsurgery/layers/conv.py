@@ -184,7 +184,9 @@ def _carried(pair: Pair, change: Change, given: Mapping[str, Any], cls: type[nn.
     }
     kernel = _kernel(pair, change)
     overrides = {name: value for name, value in pair.overrides.items() if name not in GEOMETRY}
-    blank = {} if pair.config["bias"] else {"bias": filled(overrides.get("out_channels", pair.config["out_channels"]), 0.0)}
+    blank = (
+        {} if pair.config["bias"] else {"bias": filled(overrides.get("out_channels", pair.config["out_channels"]), 0.0)}
+    )
     result = Pair(pair.old, cls, pair.config, overrides).carry(
         {**sizes, **given}, {"weight": kernel.origin, **blank}, Fidelity.EXACT, uses=GEOMETRY, ignores=GEOMETRY
     )

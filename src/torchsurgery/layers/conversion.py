@@ -126,23 +126,23 @@ class Pair:
         """
         new, skip = into or self.new, frozenset(ignores)
         source = {name: value for name, value in self.config.items() if name not in skip}
-        config = arguments(self.old, new, {**source, **given, **self.overrides})
+        source = {**source, **given, **self.overrides}
+        others = [cls.__name__ for cls in targets_of(type(self.old)) if cls is not type(self.old)]
+        config = arguments(self.old, new, source, self.overrides, others)
         check_arguments(self.old, new, config)
         layer = _skeleton(self.old, new, config)
         tensors = tensors_of(self.old)
         found = {name: _origin(name, slot, origins.get(name), tensors) for name, slot in tensors_of(layer).items()}
+        refused = tuple(f"{name}={value!r}" for name, value in given.items() if _is_refused(layer, config, name, value))
+        dropped = _dropped(self.config, {*uses, *(config.keys() - skip)})
         initialised = any(isinstance(origin, Initialised) for origin in found.values())
-        return Conversion(
-            new,
-            config,
-            found,
-            Fidelity.INITIALISED if initialised else fidelity,
-            None if initialised else error,
-            _dropped(self.config, {*uses, *(config.keys() - skip)}),
-            _lost(tensors, found),
-            tuple(remarks),
-            spare=[layer],
+        stated = Conversion(
+            new, config, found, fidelity, error, refused + dropped, _lost(tensors, found), tuple(remarks)
         )
+        stated.spare.append(layer)
+        if initialised:
+            return stated.limited(Fidelity.INITIALISED)
+        return stated.limited(Fidelity.APPROXIMATE) if refused else stated
 
 
 class Rule(Protocol):
@@ -329,7 +329,9 @@ def _matched(pair: Pair) -> Conversion:
         same = all(isinstance(origin, Same) for origin in result.origins.values()) and result.config == pair.config
         return replace(result, fidelity=Fidelity.EXACT) if same else result
     if pair.new.__module__.startswith("torch.nn."):
-        remark = f"no rule relates {type(pair.old).__name__} to {pair.new.__name__}; what bears the same name is carried"
+        remark = (
+            f"no rule relates {type(pair.old).__name__} to {pair.new.__name__}; what bears the same name is carried"
+        )
         return replace(result, fidelity=Fidelity.INITIALISED, remarks=(remark,))
     return _with_own_forward(result)
 
@@ -353,6 +355,13 @@ def _skeleton(old: nn.Module, new: type[nn.Module], config: Mapping[str, Any]) -
 
 
 # --- tensors
+
+
+def _is_refused(layer: nn.Module, config: Mapping[str, Any], name: str, value: Any) -> bool:
+    """Whether a subclass takes no such argument, and its constructor has set something else."""
+    if name in config or name in layer._parameters or not hasattr(layer, name):
+        return False
+    return bool(getattr(layer, name) != value)
 
 
 def _origin(name: str, slot: Tensor, stated: str | Origin | None, tensors: Mapping[str, Tensor]) -> Origin:
@@ -389,7 +398,9 @@ def _is_off(value: Any) -> bool:
 def _lost(tensors: Mapping[str, Tensor], origins: Mapping[str, Origin]) -> tuple[str, ...]:
     used: set[str] = set()
     for origin in origins.values():
-        used.update(origin.sources if isinstance(origin, Computed) else (origin.source,) if isinstance(origin, Same) else ())
+        used.update(
+            origin.sources if isinstance(origin, Computed) else (origin.source,) if isinstance(origin, Same) else ()
+        )
     return tuple(name for name in tensors if name not in used)
 
 

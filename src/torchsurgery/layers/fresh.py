@@ -15,7 +15,7 @@ from torch.nn.parameter import UninitializedTensorMixin
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .building import same_random_state
-from .comparing import Differs
+from .comparing import Fails
 
 _RANDOM = ("uniform_", "normal_", "bernoulli_", "exponential_", "random_", "log_normal_", "cauchy_", "geometric_")
 _LIGHT = (bool, int, float, complex, str, bytes, type, type(None), types.FunctionType, types.BuiltinFunctionType)
@@ -36,7 +36,7 @@ def construct(cls: type[nn.Module], config: Mapping[str, Any], device: str) -> n
     """A layer on the meta device, or on the CPU with values, though not random ones. The random state stays as it is.
 
     Raises:
-        Differs: if the constructor raises.
+        Fails: if the constructor raises.
     """
     with _quietly(), torch.device(device), _NoRandomNumbers() if device == "cpu" else contextlib.nullcontext():
         try:
@@ -45,7 +45,7 @@ def construct(cls: type[nn.Module], config: Mapping[str, Any], device: str) -> n
             arguments = ", ".join(f"{name}={value!r}" for name, value in config.items())
             where = " on the meta device" if device == "meta" and isinstance(error, NotImplementedError) else ""
             reason = f"its constructor fails{where} on ({arguments[:60]}): {type(error).__name__}: {error}"
-            raise Differs(" ".join(reason.split())) from error
+            raise Fails(" ".join(reason.split())) from error
 
 
 @contextlib.contextmanager

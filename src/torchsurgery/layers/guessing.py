@@ -46,7 +46,9 @@ def _attribute(module: nn.Module, name: str, default: Any) -> list[Any]:
     """What an attribute may have been as an argument: a Parameter stands for a bool, a Dropout for its p."""
     if name in module._parameters:
         parameter = module._parameters[name]
-        return [parameter is not None] if parameter is None else [True, parameter]
+        if parameter is None:
+            return [False, None]
+        return [True, parameter] if isinstance(default, bool) or name == "bias" else [parameter, True]
     if name in module._modules:
         part = module._modules[name]
         rate = [part.p] if hasattr(part, "p") else []

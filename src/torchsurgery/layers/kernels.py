@@ -64,7 +64,10 @@ def _applied(steps: Sequence[tuple[str, Step]], tensor: Tensor) -> Tensor:
 def _axes_step(own: int, axes: int) -> tuple[str, Step]:
     if axes > own:
         ones = [1] * (axes - own)
-        return f"{own}d to {axes}d", lambda tensor: tensor.detach().clone().reshape(*tensor.shape[:2], *ones, *tensor.shape[2:])
+        return (
+            f"{own}d to {axes}d",
+            lambda tensor: tensor.detach().clone().reshape(*tensor.shape[:2], *ones, *tensor.shape[2:]),
+        )
     gone = tuple(range(2, 2 + own - axes))
     return f"{own}d to {axes}d, summed", lambda tensor: tensor.sum(dim=gone)
 
@@ -99,7 +102,9 @@ def _slice(places: Sequence[int]) -> slice:
 # --- what is dropped
 
 
-def _dropped(change: Change, weight: Tensor, steps: Sequence[tuple[str, Step]]) -> tuple[Fidelity, float | None, tuple[str]]:
+def _dropped(
+    change: Change, weight: Tensor, steps: Sequence[tuple[str, Step]]
+) -> tuple[Fidelity, float | None, tuple[str]]:
     """What goes with the taps that go: the error is that of white noise as input."""
     taps = math.prod(window.kernel for window in change.old)
     gone = taps - math.prod(len(fit.taps) for fit in change.fits)

@@ -86,7 +86,11 @@ def conv_to_linear(pair: Pair) -> Conversion:
     config = pair.config
     ones = (1,) * axes_of(type(pair.old))
     sizes = {name: config[name] for name in ("kernel_size", "stride", "padding") if name in config}
-    if sizes["kernel_size"] != ones or sizes["stride"] != ones or sizes["padding"] not in ("same", "valid", (0,) * len(ones)):
+    if (
+        sizes["kernel_size"] != ones
+        or sizes["stride"] != ones
+        or sizes["padding"] not in ("same", "valid", (0,) * len(ones))
+    ):
         raise ConfigError(
             f"{type(pair.old).__name__} can't be made a Linear: it looks at more, or at less, than each place by itself.",
             expected="kernel_size=1, stride=1, padding=0",
@@ -133,7 +137,9 @@ def linear_to_low_rank(pair: Pair) -> Conversion:
 
 def factors(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """(out, rank) and (rank, in) whose product is the best approximation of that rank; zeros beyond the full one."""
-    left, values, right = torch.linalg.svd(weight.double() if weight.dtype != torch.float64 else weight, full_matrices=False)
+    left, values, right = torch.linalg.svd(
+        weight.double() if weight.dtype != torch.float64 else weight, full_matrices=False
+    )
     kept, roots = min(rank, len(values)), values.sqrt()
     first, second = weight.new_zeros(weight.shape[0], rank), weight.new_zeros(rank, weight.shape[1])
     first[:, :kept] = (left * roots)[:, :kept].to(weight.dtype)

@@ -94,8 +94,10 @@ def group_to_instance(pair: Pair) -> Conversion:
 
 
 def _is_instance(config: Mapping[str, Any], pair: Pair) -> bool:
-    return bool(config["num_groups"] == config["num_channels"]) and not pair.config["track_running_stats"] and (
-        config.get("eps") == pair.config["eps"] and config.get("affine") >= pair.config["affine"]
+    return (
+        bool(config["num_groups"] == config["num_channels"])
+        and not pair.config["track_running_stats"]
+        and (config.get("eps") == pair.config["eps"] and config.get("affine") >= pair.config["affine"])
     )
 
 
@@ -137,7 +139,9 @@ def channels_to_last(pair: Pair) -> Conversion:
     one_group = pair.config.get("num_groups") == 1 and len(shape) > 1 and issubclass(result.new, nn.LayerNorm)
     if one_group and shape[0] == channels and _keeps_affine(pair, result):
         return result
-    remarks = [] if len(shape) > 1 else [f"{result.new.__name__} norms the last axis, not axis 1: give normalized_shape"]
+    remarks = (
+        [] if len(shape) > 1 else [f"{result.new.__name__} norms the last axis, not axis 1: give normalized_shape"]
+    )
     return result.limited(Fidelity.APPROXIMATE, None, *remarks)
 
 
@@ -203,7 +207,9 @@ def last_to_channels(pair: Pair) -> Conversion:
     if affine and pair.config.get("bias") is not True:
         origins["bias"] = filled(shape[0], 0.0)
     result = pair.carry(given, origins, Fidelity.EXACT, uses=["normalized_shape", "elementwise_affine", "bias"])
-    whole = isinstance(pair.old, nn.LayerNorm) and issubclass(result.new, nn.GroupNorm) and len(shape) > 1 and not affine
+    whole = (
+        isinstance(pair.old, nn.LayerNorm) and issubclass(result.new, nn.GroupNorm) and len(shape) > 1 and not affine
+    )
     if whole and result.config["num_groups"] == 1 and result.config.get("eps") == pair.config["eps"]:
         return result if not result.config["affine"] else result.limited(Fidelity.INITIALISED)
     remarks = [] if len(shape) > 1 else [f"{result.new.__name__} takes the channels from axis 1, not from the last"]
@@ -248,7 +254,10 @@ def _depthwise(pair: Pair) -> Conversion:
 
     return pair.carry(
         {"in_channels": count, "out_channels": count, "kernel_size": 1, "groups": count, "bias": True},
-        {"weight": Computed(tuple(names), weight, "γ/√(v+eps)"), "bias": Computed(tuple(names), bias, "β − μγ/√(v+eps)")},
+        {
+            "weight": Computed(tuple(names), weight, "γ/√(v+eps)"),
+            "bias": Computed(tuple(names), bias, "β − μγ/√(v+eps)"),
+        },
         Fidelity.EXACT_IN_EVAL,
         uses=["num_features", "eps", "affine", "momentum", "track_running_stats"],
     )

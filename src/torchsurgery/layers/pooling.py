@@ -119,7 +119,9 @@ def average_to_conv(pair: Pair) -> Conversion:
 # --- arguments
 
 
-@argument_check(*MAX, *AVERAGE, *POWER, *UNPOOL, *FRACTIONAL, *ADAPTIVE, kernel_size="2", output_size="1", norm_type="2")
+@argument_check(
+    *MAX, *AVERAGE, *POWER, *UNPOOL, *FRACTIONAL, *ADAPTIVE, kernel_size="2", output_size="1", norm_type="2"
+)
 def check_pool(old: nn.Module, new: type[nn.Module], config: Mapping[str, Any]) -> None:
     """Sizes and ranks that no pooling can have."""
     axes = pool_axes(new)

@@ -71,5 +71,3 @@ def own_forward(old: nn.Module, base: type, new: type) -> ConfigError:
         got=type(old),
         way_out=f"register what it comes to:  @ts.conversion({type(old).__name__}, {new.__name__})",
     )
-
-

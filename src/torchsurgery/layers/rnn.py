@@ -9,6 +9,8 @@ from torch import nn
 from .config import config_rule
 
 _SIZES = ("input_size", "hidden_size")
+# The references tell a scripted layer that its weights were replaced; nothing else reads them.
+_STALE = (*_SIZES, "_flat_weight_refs")
 
 
 def _recurrent(layer: nn.RNNBase) -> dict[str, Any]:
@@ -25,22 +27,22 @@ def _recurrent(layer: nn.RNNBase) -> dict[str, Any]:
     }
 
 
-@config_rule(nn.RNNBase, stale=_SIZES)
+@config_rule(nn.RNNBase, stale=_STALE)
 def _base(layer: nn.RNNBase) -> dict[str, Any]:
     return {"mode": layer.mode, **_recurrent(layer), "proj_size": layer.proj_size}
 
 
-@config_rule(nn.RNN, stale=_SIZES)
+@config_rule(nn.RNN, stale=_STALE)
 def _rnn(layer: nn.RNN) -> dict[str, Any]:
     return _recurrent(layer) | {"nonlinearity": layer.nonlinearity}
 
 
-@config_rule(nn.LSTM, stale=_SIZES)
+@config_rule(nn.LSTM, stale=_STALE)
 def _lstm(layer: nn.LSTM) -> dict[str, Any]:
     return _recurrent(layer) | {"proj_size": layer.proj_size}
 
 
-config_rule(nn.GRU, stale=_SIZES)(_recurrent)
+config_rule(nn.GRU, stale=_STALE)(_recurrent)
 
 
 # --- cells

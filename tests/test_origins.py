@@ -1,0 +1,48 @@
+"""Where a new tensor comes from, in words and in numbers."""
+
+import pytest
+import torch
+from torch import nn
+
+from torchsurgery.origins import Computed, Initialised, Same, evaluate
+
+DOUBLED = Computed(("weight",), lambda weight: 2 * weight, "doubled")
+
+
+@pytest.mark.parametrize(
+    ("origin", "words"),
+    [
+        (Same("weight"), "carried"),
+        (DOUBLED, "doubled"),
+        (Initialised(), "initialised"),
+        (Initialised("another shape"), "initialised (another shape)"),
+    ],
+    ids=["same", "computed", "initialised", "initialised with a reason"],
+)
+def test_in_words(origin, words):
+    assert origin.describe() == words
+
+
+def test_same_is_the_very_tensor():
+    weight = nn.Parameter(torch.ones(2))
+    assert evaluate(Same("weight"), {"weight": weight}) is weight
+
+
+def test_computed_is_a_new_tensor_without_a_graph():
+    weight = nn.Parameter(torch.tensor([1.0, -3.0]))
+    doubled = evaluate(DOUBLED, {"weight": weight})
+    assert doubled.tolist() == [2.0, -6.0]
+    assert not doubled.requires_grad
+    assert weight.tolist() == [1.0, -3.0]
+
+
+def test_computed_takes_its_sources_in_order():
+    difference = Computed(("bias", "weight"), torch.sub, "bias − weight")
+    tensors = {"weight": torch.tensor([1.0, 2.0]), "bias": torch.tensor([10.0, 20.0])}
+    assert evaluate(difference, tensors).tolist() == [9.0, 18.0]
+
+
+def test_origins_are_values():
+    assert Same("weight") == Same("weight")
+    assert Same("weight") != Same("bias")
+    assert Initialised() != Initialised("another shape")
