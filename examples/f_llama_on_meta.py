@@ -34,8 +34,7 @@ def main() -> None:
     with torch.device("meta"):
         model = LlamaForCausalLM(config).eval()
 
-    blocks = ts.select(model, nn.Linear).inside("model.layers")
-    print(blocks)
+    print(ts.select(model, nn.Linear).inside("model.layers.0").expect(7))
     print(ts.replace(model, nn.Linear, CountingLinear))
 
     linears = ts.select(model, CountingLinear).expect(4 * 7 + 1)  # seven in each block, and the head

@@ -19,15 +19,17 @@ ORDER = """
     edits
     layers
     outside composites
-    changes snapshots history
-    distributed
-    coupling pruning widening
+    changes history distributed
     training
-    planning plans
-    checks observing
+    checks
+    coupling importance
+    text
     surgery
+    planning pruning widening
+    plans
+    verbs
     recipes storage streaming
-    text html
+    html
     cli
     __main__ __init__
 """

@@ -127,7 +127,7 @@ def test_printed():
         "  ✓ forward runs            (3, 4) → (3, 2)",
         "  ✓ new layers called       2 of 2",
     ]
-    assert str(checks).splitlines()[2].startswith("  ✓ fast paths agree        eval with and without gradients, to ")
+    assert str(checks).splitlines()[2].startswith("  ✓ fast paths agree        eval with and without gradients, ")
     assert str(checks).splitlines()[3:] == [
         "  ✓ eval is deterministic   two runs agree bit for bit",
         "  ✓ gradients reach         every trainable parameter (6 of 6)",
@@ -156,6 +156,7 @@ def test_resnet18(resnet18, images, mode):
 
 def test_bert_from_a_config():
     transformers = pytest.importorskip("transformers")
+    pytest.importorskip("transformers.models.bert.modeling_bert", exc_type=(ImportError, RuntimeError))
     config = transformers.BertConfig(
         vocab_size=99, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
     )
@@ -436,6 +437,9 @@ def test_a_forward_passed_over_fails_though_the_numbers_agree():
     assert error.name == "linear2"
     assert "for the weights that it has now" in str(error)
     model.linear2 = nn.Linear(16, 8)
+    model.linear2.forward = lambda x: F.linear(x, model.linear2.weight, model.linear2.bias)
+    assert failing(model, torch.randn(2, 5, 8), model.linear2).name == "linear2"
+    del model.linear2.forward
     assert "fast paths agree" in str(passing(model, torch.randn(2, 5, 8), model.linear2))
 
 
@@ -826,6 +830,54 @@ def test_compiled_parts_run_as_written():
     model = nn.Sequential(torch.compile(nn.Linear(2, 2), backend=backend))
     assert check(model, torch.ones(3, 2)).remarks[-1].startswith("compiled parts")
     assert not calls
+
+
+# --- distributed
+
+
+@pytest.fixture
+def one_process():
+    """A process group of this process alone."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_between_two_steps_of_ddp(one_process):
+    inner = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    model = nn.parallel.DistributedDataParallel(inner)
+    for _ in range(3):
+        model(torch.randn(3, 4)).square().sum().backward()
+        checks = passing(model, torch.randn(3, 4), inner[0])
+        assert line(checks, "gradients reach").detail.endswith("(4 of 4)")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_between_two_steps_of_fsdp2(one_process):
+    from torch.distributed.fsdp import fully_shard
+
+    model = nn.Sequential(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), nn.Linear(4, 2))
+    fully_shard(model[0])
+    fully_shard(model)
+    for _ in range(3):
+        model(torch.randn(3, 4)).sum().backward()
+        checks = check(model, torch.randn(3, 4), layers=[model[0][0]])
+        assert line(checks, "gradients not checked").detail.startswith("FSDP2")
+        assert all(type(p).__name__ == "DTensor" for p in model.parameters())
+
+
+def test_random_generators_of_other_devices(monkeypatch):
+    from types import SimpleNamespace
+
+    from torchsurgery.checks.snapshots import _generators
+
+    one = SimpleNamespace(get_rng_state=lambda: "one", set_rng_state=print)
+    many = SimpleNamespace(get_rng_state_all=lambda: "all", set_rng_state_all=repr)
+    monkeypatch.setattr(torch, "get_device_module", {"mps": one, "cuda": many}.get)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    pairs = list(_generators({"cpu", "meta", "mps"}))
+    assert pairs[-2:] == [(many.get_rng_state_all, repr), (one.get_rng_state, print)]
 
 
 # --- meta

@@ -40,7 +40,7 @@ def test_signed(number, words):
         (123_456_789, "123 MB"),
         (999_600_000, "1.0 GB"),
         (2 * 10**12, "2.0 TB"),
-        (5 * 10**15, "5e+03 TB"),
+        (5 * 10**15, "5000 TB"),
     ],
 )
 def test_bytes(number, words):

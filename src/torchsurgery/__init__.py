@@ -15,6 +15,7 @@ from .errors import SurgeryError as SurgeryError
 from .errors import TraceError as TraceError
 from .errors import VerificationError as VerificationError
 from .layers.config import config_of as config_of
+from .layers.config import register_config as register_config
 from .layers.conversion import Fidelity as Fidelity
 from .layers.conversion import conversion as conversion
 from .layers.conversion import divisor as divisor
@@ -30,3 +31,37 @@ from .verbs import remove as remove
 from .verbs import replace as replace
 from .verbs import temporarily as temporarily
 from .verbs import wrap as wrap
+
+__all__ = [
+    "Change",
+    "Check",
+    "Checks",
+    "ConfigError",
+    "CouplingError",
+    "Fidelity",
+    "Inserted",
+    "Place",
+    "Plan",
+    "PlanError",
+    "RecipeError",
+    "Selection",
+    "SelectionError",
+    "SourceError",
+    "Surgery",
+    "SurgeryError",
+    "TraceError",
+    "VerificationError",
+    "check",
+    "config_of",
+    "conversion",
+    "divisor",
+    "insert",
+    "like",
+    "plan",
+    "register_config",
+    "remove",
+    "replace",
+    "select",
+    "temporarily",
+    "wrap",
+]

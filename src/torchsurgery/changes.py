@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from .edits import Edit
 from .layers.conversion import Fidelity
 from .origins import Computed, Origin, evaluate
 from .outside import Reference
@@ -112,15 +113,16 @@ class Become:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """`owner._modules[key]` holds `new`, where `old` was."""
+    """`slots[key]` holds `new`, where `old` was; `slots` are the `_modules` that `owner` had, whatever it has become."""
 
     owner: nn.Module
+    slots: MutableMapping[str, nn.Module | None]
     key: str
     old: nn.Module
     new: nn.Module
 
     def snapshot(self) -> Restore:
-        slots, key, old, new, mode = self.owner._modules, self.key, self.old, self.new, self.old.training
+        slots, key, old, new, mode = self.slots, self.key, self.old, self.new, self.old.training
 
         def restore() -> None:
             there, slots[key] = slots[key], old
@@ -130,17 +132,17 @@ class Put:
         return restore
 
     def apply(self) -> None:
-        self.owner._modules[self.key] = self.new
+        self.slots[self.key] = self.new
 
     @property
     def target(self) -> Hashable:
-        return id(self.owner._modules), self.key
+        return id(self.slots), self.key
 
     def fits(self) -> bool:
-        return self.owner._modules.get(self.key) is self.old
+        return self.owner._modules is self.slots and self.slots.get(self.key) is self.old
 
     def stands(self) -> bool:
-        return self.owner._modules.get(self.key) is self.new
+        return self.slots.get(self.key) is self.new
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,30 @@ class Assign:
 
     def apply(self) -> None:
         self.mapping.update(self.entries)
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Entries taken out of one of a module's dictionaries."""
+
+    mapping: MutableMapping[Any, Any]
+    keys: tuple[Any, ...]
+
+    def snapshot(self) -> Restore:
+        mapping, old, gone = self.mapping, dict(self.mapping), set(self.keys)
+
+        def restore() -> None:
+            now = dict(mapping)
+            # In their old order, without those that the user has taken out meanwhile.
+            back = {key: value for key, value in old.items() if key in gone or key in now}
+            mapping.clear()
+            mapping.update({**back, **now})
+
+        return restore
+
+    def apply(self) -> None:
+        for key in self.keys:
+            self.mapping.pop(key, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,3 +308,18 @@ class Change:
     def name(self) -> str:
         """The layer's first name."""
         return self.names[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One edit with what it comes to.
+
+    Attributes:
+        edit: What was asked for.
+        changes: What is done for it, what follows elsewhere at the end.
+        skipped: Names of matching layers that are left out, as they lie inside of a replaced one.
+    """
+
+    edit: Edit
+    changes: tuple[Change, ...]
+    skipped: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ Everything here is an importable class, so that altered models can be copied and
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,8 +89,8 @@ def _on_first_tensor(layer: nn.Module, answer: Any) -> Any:
 class OldCheckpoints:
     """A load hook that takes a checkpoint from before a layer was put around another one.
 
-    Where none of the inner layer's keys is in the checkpoint, its keys are those of the time before the edit: they are
-    renamed to what they are now, and the tensors that the edit has added keep the values they have.
+    Where a checkpoint has the inner layer's keys rather as they were before the edit than as they are now, they are
+    renamed, and the tensors that the edit has added keep the values they have.
 
     Args:
         inner: The name of the old layer inside of the new one, such as "layer".
@@ -98,13 +99,22 @@ class OldCheckpoints:
     inner: str
 
     def __call__(self, module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-        own = {prefix + name: tensor for name, tensor in _entries(module)}
-        inside = {name for name in own if name.startswith(f"{prefix}{self.inner}.")}
-        if not own or not any(key in state for key in inside or own):
-            for key in [key for key in state if key.startswith(prefix)]:
-                state[f"{prefix}{self.inner}.{key[len(prefix) :]}"] = state.pop(key)
-            for name in own.keys() - inside:
-                state.setdefault(name, own[name])
+        own = dict(_entries(module))
+        start = f"{self.inner}."
+        inside = {name for name in own if name.startswith(start)}
+        given = [key[len(prefix) :] for key in state if key.startswith(prefix)]
+        if not self._is_old(inside or own.keys(), set(given)):
+            return
+        tensors = {name: state.pop(prefix + name) for name in given}
+        state.update({f"{prefix}{start}{name}": tensor for name, tensor in tensors.items()})
+        for name in own.keys() - inside:
+            state.setdefault(prefix + name, own[name])
+
+    def _is_old(self, names: AbstractSet[str], given: AbstractSet[str]) -> bool:
+        # A name may be among those of both times: the layer inside "inner" may have an "inner" of its own.
+        start = f"{self.inner}."
+        now, then = len(names & given), sum(name.startswith(start) and name[len(start) :] in given for name in names)
+        return then > now or now == 0
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from . import history, text
-from .changes import Assign, Change, Step
+from .changes import Assign, Change, Planned, Step
 from .edits import Edit, Insert, New, Remove, Replace, Wrap
 from .errors import PlanError, SelectionError
 from .layers.fastpaths import Setting, never_called, settings_for
@@ -26,15 +26,6 @@ from .stats import Size, size_of
 from .surgery import Surgery, perform
 from .training import carry_optimizers
 from .tree import Draft, uncompiled
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """One edit with the changes that it comes to, those that follow elsewhere at the end."""
-
-    edit: Edit
-    changes: tuple[Change, ...]
-    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +79,8 @@ class Plan:
 
         Example:
             >>> net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16))
-            >>> print(ts.plan(net).replace(nn.BatchNorm2d, nn.GroupNorm, num_groups=4).planned[0].changes[0].new)
-            GroupNorm(4, 16, eps=1e-05, affine=True)
+            >>> ts.plan(net).replace(nn.BatchNorm2d, nn.GroupNorm, num_groups=4).changes[0].new.num_groups
+            4
         """
         return self._then(Replace(target, new, arguments, share, carry))
 
@@ -222,10 +213,10 @@ class Plan:
         return _size(self.draft)
 
     def __repr__(self) -> str:
-        return text.plan_line(self)
+        return text.plan_line(self.draft.model, self.planned, self.before, self.after)
 
     def __str__(self) -> str:
-        return text.plan_text(self)
+        return text.plan_text(self.draft.model, self.planned, self.before, self.after)
 
     # --- making it
 

@@ -142,7 +142,11 @@ class Selection:
             return self
         wanted = str(count) if count is not None else f"at least {low}" if len(self) < low else f"at most {high}"
         raise SelectionError(
-            f"expected {wanted} layers, but {len(self)} are selected.", *_rows(self), expected=wanted, got=len(self)
+            f"expected {wanted} layers, but {len(self)} are selected.",
+            *_rows(self),
+            expected=wanted,
+            got=len(self),
+            way_out=f"narrow or widen what is selected, or accept it:  .expect({len(self)})",
         )
 
     def __repr__(self) -> str:
@@ -324,8 +328,8 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
 
 def _translate(pattern: str) -> str:
     first, *rest = pattern.split(".")
-    if not rest:
-        return ".*" if first == "**" else _one_name(first)
+    if {first, *rest} == {"**"}:
+        return ".*"
     # A dot belongs to the names that `**` stands for: with none of them, none is left behind.
     expression = r"(?:[^.]+\.)*" if first == "**" else _one_name(first)
     after_stars = first == "**"

@@ -44,7 +44,7 @@ def in_bytes(number: int) -> str:
     value = float(number)
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if value < 999.5 or unit == "TB":
-            return f"{number} B" if unit == "B" else f"{value:.3g} {unit}" if value >= 100 else f"{value:.1f} {unit}"
+            return f"{number} B" if unit == "B" else f"{value:.0f} {unit}" if value >= 99.95 else f"{value:.1f} {unit}"
         value /= 1000
     raise AssertionError  # the loop always answers
 

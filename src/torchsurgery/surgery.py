@@ -82,7 +82,7 @@ class Surgery:
         _forget_graphs(self.model)
 
     def __repr__(self) -> str:
-        return text.surgery_line(self)
+        return text.surgery_line(self.model_name, self.changes, self.before, self.after, self.in_force)
 
 
 def perform(

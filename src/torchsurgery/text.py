@@ -4,69 +4,59 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from torch import nn
 
-from .changes import Change
+from .changes import Change, Planned
 from .errors import ConfigError
 from .layers.building import signature_of
 from .layers.config import config_of
+from .layers.conversion import Fidelity
 from .origins import Computed, Initialised, Origin, Same
 from .stats import Size, count, in_bytes, share, signed
 
-if TYPE_CHECKING:
-    from .plans import Plan
-    from .surgery import Surgery
-
 _SYMBOL = {"replace": "-/+", "insert": "+", "remove": "-", "wrap": "-/+", "follow": "↳"}
 _LEGEND = "+ insert   - remove   -/+ replace or wrap   ↳ follows from the edit above it"
+_DONE = {
+    "replace": "replaced",
+    "insert": "with one inserted",
+    "remove": "removed",
+    "wrap": "wrapped",
+    "follow": "adjusted",
+}
 _MOST = 8  # rows that a list shows before it is folded
 _WIDEST = 70
 
 
-def plan_line(plan: Plan) -> str:
+def plan_line(model: nn.Module, planned: Sequence[Planned], before: Size, after: Size) -> str:
     """`Plan: 2 edits, 0 follow-ups · 9 of 68 modules · params 11,689,512 → 11,689,512`."""
-    own = [c for c in plan.changes if c.kind != "follow"]
-    edits = len(plan.edits)
+    changes = [change for item in planned for change in item.changes]
+    own = [change for change in changes if change.kind != "follow"]
     return (
-        f"Plan: {edits} edit{'s' * (edits != 1)}, {len(plan.changes) - len(own)} follow-ups · "
-        f"{_touched(own)} of {_modules(plan.draft.model)} modules · "
-        f"params {count(plan.before.params)} → {count(plan.after.params)}"
+        f"Plan: {len(planned)} edit{'s' * (len(planned) != 1)}, {len(changes) - len(own)} follow-ups · "
+        f"{len({change.name for change in own})} of {sum(1 for _ in model.modules())} modules · "
+        f"params {count(before.params)} → {count(after.params)}"
     )
 
 
-def plan_text(plan: Plan) -> str:
+def plan_text(model: nn.Module, planned: Sequence[Planned], before: Size, after: Size) -> str:
     """The whole plan: each edit with its layers, the totals, and what to know before it is applied."""
-    head = f"plan {type(plan.draft.model).__name__}   dry run: the model is not changed"
-    blocks = [head, _LEGEND]
-    for i, planned in enumerate(plan.planned, 1):
-        blocks.append("\n".join(_edit_rows(i, planned.edit.describe(), planned.changes, planned.skipped)))
-    blocks.append("\n".join(_totals(plan.before, plan.after)))
-    notes = [row for change in plan.changes for row in (f"! {change.name}: {w}" for w in change.warnings)]
-    return "\n\n".join([*blocks, *(["\n".join(_few(notes))] if notes else []), plan_line(plan)])
+    blocks = [f"plan {type(model).__name__}   dry run: the model is not changed", _LEGEND]
+    for i, item in enumerate(planned, 1):
+        blocks.append("\n".join(_edit_rows(i, item.edit.describe(), item.changes, item.skipped)))
+    blocks.append("\n".join(_totals(before, after)))
+    if warnings := [f"! {c.name}: {warning}" for item in planned for c in item.changes for warning in c.warnings]:
+        blocks.append("\n".join(_few(warnings)))
+    return "\n\n".join([*blocks, plan_line(model, planned, before, after)])
 
 
-def surgery_line(surgery: Surgery) -> str:
-    """`Surgery on ResNet: 20 layers replaced · 20 of 68 modules · params … · undo() takes it back`."""
-    counts = Counter(change.kind for change in surgery.changes)
-    verbs = {
-        "replace": "replaced",
-        "insert": "inserted at",
-        "remove": "removed",
-        "wrap": "wrapped",
-        "follow": "adjusted",
-    }
-    done = (
-        ", ".join(f"{n} {'layer' if n == 1 else 'layers'} {verbs[kind]}" for kind, n in counts.items())
-        or "nothing done"
-    )
-    state = "undo() takes it back" if surgery.in_force else "undone"
-    rows = [
-        f"Surgery on {surgery.model_name}: {done} · "
-        f"params {count(surgery.before.params)} → {count(surgery.after.params)} · {state}"
-    ]
-    rows += [f"! {change.name}: {warning}" for change in surgery.changes for warning in change.warnings][:_MOST]
+def surgery_line(model: str, changes: Sequence[Change], before: Size, after: Size, in_force: bool) -> str:
+    """`Surgery on ResNet: 20 layers replaced · params 11,689,512 → 11,689,512 · undo() takes it back`."""
+    counts = Counter(change.kind for change in changes)
+    done = ", ".join(f"{n} layer{'s' * (n != 1)} {_DONE[kind]}" for kind, n in counts.items()) or "nothing done"
+    state = "undo() takes it back" if in_force else "undone"
+    rows = [f"Surgery on {model}: {done} · params {count(before.params)} → {count(after.params)} · {state}"]
+    rows += [f"! {change.name}: {warning}" for change in changes for warning in change.warnings][:_MOST]
     return "\n  ".join(rows)
 
 
@@ -101,7 +91,7 @@ def carried(change: Change) -> str:
     parts = []
     if change.kind == "follow":
         return " · ".join(change.remarks)
-    if change.fidelity is not None:
+    if change.fidelity not in (None, Fidelity.INITIALISED):  # of which the tensors tell
         error = f" (relative error about {change.error:.2g})" if change.error is not None else ""
         parts.append(change.fidelity.value + error)
     # What a layer that only moves brings along is all of it.
@@ -185,14 +175,6 @@ def _totals(before: Size, after: Size) -> Iterator[str]:
         yield f"{row[0]:<{widths[0]}}  " + "  ".join(
             f"{cell:>{w}}" for cell, w in zip(row[1:], widths[1:], strict=True)
         )
-
-
-def _touched(changes: Iterable[Change]) -> int:
-    return len({change.name for change in changes})
-
-
-def _modules(model: nn.Module) -> int:
-    return sum(1 for _ in model.modules())
 
 
 def _listed(names: Iterable[str], most: int = 6) -> str:

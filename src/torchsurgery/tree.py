@@ -55,7 +55,7 @@ class Draft:
 
     def children(self, module: nn.Module) -> Children:
         """The children of `module`, by name, as they will be."""
-        return self._children.get(module, module._modules)
+        return self._children.get(module) or _own_children(module)
 
     def standing(self, module: nn.Module) -> nn.Module:
         """The object that will stand where the draft has `module`: another one where the old object becomes the new."""
@@ -119,6 +119,12 @@ class Draft:
                 if tensor is not None and id(tensor) not in seen:
                     seen.add(id(tensor))
                     yield (f"{spots.names[0]}.{key}" if spots.names[0] else key), tensor
+
+
+def _own_children(module: nn.Module) -> Children:
+    # TorchScript keeps its submodules in a wrapper that is no dictionary.
+    own = module._modules
+    return own if isinstance(own, dict) else dict(own.items())
 
 
 def uncompiled(model: nn.Module) -> nn.Module:

@@ -45,8 +45,8 @@ def replace(
         >>> net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU())
         >>> ts.replace(net, nn.BatchNorm2d, nn.GroupNorm, num_groups=8)
         Surgery on Sequential: 1 layer replaced · params 480 → 480 · undo() takes it back
-        >>> net[1]
-        GroupNorm(8, 16, eps=1e-05, affine=True)
+        >>> net[1].num_groups, net[1].num_channels
+        (8, 16)
     """
     return plan(model).replace(target, new, share=share, carry=carry, **arguments).apply()
 
@@ -81,7 +81,7 @@ def insert(
     Example:
         >>> net = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
         >>> ts.insert(net, nn.Dropout(0.1), after=nn.ReLU)
-        Surgery on Sequential: 1 layer inserted · params 20 → 20 · undo() takes it back
+        Surgery on Sequential: 1 layer with one inserted · params 20 → 20 · undo() takes it back
     """
     return plan(model).insert(new, after=after, before=before, share=share, **arguments).apply()
 

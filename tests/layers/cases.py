@@ -54,7 +54,9 @@ CASES = {}
 
 
 def add(name, arguments=None, *variants, inputs=None):
-    CASES[name] = Case(arguments or {}, tuple(v for vs in variants for v in (vs if isinstance(vs, list) else [vs])), inputs)
+    CASES[name] = Case(
+        arguments or {}, tuple(v for vs in variants for v in (vs if isinstance(vs, list) else [vs])), inputs
+    )
 
 
 # --- activations
@@ -157,7 +159,13 @@ for d, shape in SHAPES.items():
     add(f"AdaptiveAvgPool{d}d", {"output_size": 3}, sizes, inputs=one(*shape))
     add(f"AdaptiveMaxPool{d}d", {"output_size": 3}, sizes, {"return_indices": True}, inputs=one(*shape))
     indices = lambda d=d: (torch.randn(1, 1, *[2] * d), torch.arange(2**d).view(1, 1, *[2] * d))  # noqa: E731
-    add(f"MaxUnpool{d}d", {"kernel_size": 2}, varied(kernel_size=3, stride=3, padding=0), {"padding": 1, "stride": 4}, inputs=indices)
+    add(
+        f"MaxUnpool{d}d",
+        {"kernel_size": 2},
+        varied(kernel_size=3, stride=3, padding=0),
+        {"padding": 1, "stride": 4},
+        inputs=indices,
+    )
 for d in (2, 3):
     ratio = {"output_size": OUT, "output_ratio": 0.6}
     samples = {"_random_samples": torch.rand(2, 4, d)}
@@ -177,7 +185,14 @@ for d, shape in SHAPES.items():
 add("Flatten", {}, varied(start_dim=0, end_dim=1), inputs=one(*L))
 add("Unflatten", {"dim": 2, "unflattened_size": (2, 4)}, {"dim": -1, "unflattened_size": (4, 2)}, inputs=one(*L))
 fold = {"output_size": (4, 5), "kernel_size": (2, 2)}
-add("Fold", fold, {"dilation": 2, "output_size": (5, 6)}, {"padding": 1, "output_size": (2, 3)}, {"stride": 2, "output_size": (6, 8)}, inputs=one(1, 4, 12))
+add(
+    "Fold",
+    fold,
+    {"dilation": 2, "output_size": (5, 6)},
+    {"padding": 1, "output_size": (2, 3)},
+    {"stride": 2, "output_size": (6, 8)},
+    inputs=one(1, 4, 12),
+)
 add("Unfold", {"kernel_size": 2}, varied(dilation=2, padding=1, stride=2, kernel_size=(2, 1)), inputs=one(*HW))
 add("PixelShuffle", {"upscale_factor": 2}, inputs=one(*HW))
 add("PixelUnshuffle", {"downscale_factor": 2}, {"downscale_factor": 3}, inputs=one(*HW))
@@ -202,7 +217,14 @@ recurrent += [{"num_layers": 2, "dropout": 0.4}, {"num_layers": 2, "bidirectiona
 sizes = {"input_size": 4, "hidden_size": 3}
 add("RNN", sizes, recurrent, {"nonlinearity": "relu"}, inputs=sequence)
 add("GRU", sizes, recurrent, inputs=sequence)
-add("LSTM", sizes, recurrent, {"proj_size": 2}, {"proj_size": 2, "num_layers": 2, "bidirectional": True}, inputs=sequence)
+add(
+    "LSTM",
+    sizes,
+    recurrent,
+    {"proj_size": 2},
+    {"proj_size": 2, "num_layers": 2, "bidirectional": True},
+    inputs=sequence,
+)
 modes = [{"mode": "GRU"}, {"mode": "RNN_TANH"}, {"proj_size": 1}]
 add("RNNBase", {"mode": "LSTM"} | sizes, recurrent, modes)
 add("RNNCell", sizes, varied(bias=False, nonlinearity="relu"), inputs=one(2, 4))
@@ -240,8 +262,16 @@ add("NLLLoss", {}, reduction, {"weight": class_weight}, {"ignore_index": 1}, inp
 image = lambda: (torch.randn(2, 4, 3, 3), torch.arange(18).view(2, 3, 3) % 4)  # noqa: E731
 add("NLLLoss2d", {}, reduction, {"weight": class_weight}, {"ignore_index": 1}, inputs=image)
 add("CrossEntropyLoss", {}, reduction, varied(weight=class_weight, ignore_index=1, label_smoothing=0.2), inputs=labels)
-add("PoissonNLLLoss", {}, reduction, varied(log_input=False, full=True), {"eps": 0.1, "log_input": False}, inputs=shares)
-add("GaussianNLLLoss", {}, reduction, varied(full=True, eps=0.9), inputs=lambda: (torch.randn(3, 4), torch.randn(3, 4), torch.rand(3, 4)))
+add(
+    "PoissonNLLLoss", {}, reduction, varied(log_input=False, full=True), {"eps": 0.1, "log_input": False}, inputs=shares
+)
+add(
+    "GaussianNLLLoss",
+    {},
+    reduction,
+    varied(full=True, eps=0.9),
+    inputs=lambda: (torch.randn(3, 4), torch.randn(3, 4), torch.rand(3, 4)),
+)
 add("KLDivLoss", {"reduction": "batchmean"}, summed, {"log_target": True}, inputs=shares)
 add("BCELoss", {}, reduction, {"weight": class_weight}, inputs=shares)
 add("BCEWithLogitsLoss", {}, reduction, varied(weight=class_weight, pos_weight=class_weight), inputs=shares)
@@ -251,14 +281,25 @@ marks = lambda: (torch.randn(3, 4), torch.tensor([[1, -1, 1, -1]] * 3))  # noqa:
 add("SoftMarginLoss", {}, reduction, inputs=marks)
 add("MultiLabelSoftMarginLoss", {}, reduction, {"weight": class_weight}, inputs=shares)
 add("CosineEmbeddingLoss", {}, reduction, {"margin": 0.5}, inputs=by_sign)
-add("MarginRankingLoss", {}, reduction, {"margin": 0.5}, inputs=lambda: (torch.randn(3), torch.randn(3), torch.tensor([1.0, -1.0, 1.0])))
+add(
+    "MarginRankingLoss",
+    {},
+    reduction,
+    {"margin": 0.5},
+    inputs=lambda: (torch.randn(3), torch.randn(3), torch.tensor([1.0, -1.0, 1.0])),
+)
 add("MultiMarginLoss", {}, reduction, varied(p=2, margin=0.3, weight=class_weight), inputs=labels)
 add("TripletMarginLoss", {}, reduction, varied(margin=0.3, p=1.0, eps=0.1, swap=True), inputs=three)
 add(
     "TripletMarginWithDistanceLoss", {}, reduction, varied(margin=0.3, swap=True, distance_function=F.pairwise_distance),
     {"distance_function": nn.PairwiseDistance(p=1.0)}, inputs=three,
 )  # fmt: skip
-heard = lambda: (torch.randn(6, 2, 4).log_softmax(2), torch.tensor([[1, 2], [3, 3]]), torch.tensor([6, 3]), torch.tensor([2, 2]))  # noqa: E731
+heard = lambda: (
+    torch.randn(6, 2, 4).log_softmax(2),
+    torch.tensor([[1, 2], [3, 3]]),
+    torch.tensor([6, 3]),
+    torch.tensor([2, 2]),
+)  # noqa: E731
 add("CTCLoss", {}, reduction, varied(blank=0, zero_infinity=True), {"blank": 2}, inputs=heard)
 add(
     "LinearCrossEntropyLoss", {"in_features": 5, "num_classes": 4}, reduction,
@@ -271,8 +312,22 @@ add("AdaptiveLogSoftmaxWithLoss", tail, varied(div_value=1.5, head_bias=True, cu
 
 # --- transformers
 block = {"d_model": 8, "nhead": 2, "dim_feedforward": 12}
-blocks = varied(dropout=0.4, activation=F.gelu, layer_norm_eps=0.1, batch_first=True, norm_first=True, bias=False, dim_feedforward=16, nhead=4)
-blocks += [{"activation": "gelu"}, {"activation": nn.GELU()}, {"activation": nn.PReLU(init=0.4)}, {"activation": torch.tanh}]
+blocks = varied(
+    dropout=0.4,
+    activation=F.gelu,
+    layer_norm_eps=0.1,
+    batch_first=True,
+    norm_first=True,
+    bias=False,
+    dim_feedforward=16,
+    nhead=4,
+)
+blocks += [
+    {"activation": "gelu"},
+    {"activation": nn.GELU()},
+    {"activation": nn.PReLU(init=0.4)},
+    {"activation": torch.tanh},
+]
 once, twice = (lambda: (torch.randn(3, 2, 8),)), (lambda: (torch.randn(3, 2, 8), torch.randn(5, 2, 8)))
 twins = lambda: (torch.randn(3, 3, 8), torch.randn(3, 3, 8))  # noqa: E731
 add("TransformerEncoderLayer", block, blocks, inputs=once)
@@ -282,7 +337,12 @@ stack = varied(num_layers=3, norm=nn.LayerNorm(8), enable_nested_tensor=False, m
 odd = nn.TransformerEncoderLayer(8, 4, 12, activation=nn.PReLU(), norm_first=True)
 add("TransformerEncoder", {"encoder_layer": encoder_layer, "num_layers": 2}, stack, {"encoder_layer": odd}, inputs=once)
 decoder_layer = nn.TransformerDecoderLayer(8, 2, 12)
-add("TransformerDecoder", {"decoder_layer": decoder_layer, "num_layers": 2}, varied(num_layers=1, norm=nn.LayerNorm(8)), inputs=twins)
+add(
+    "TransformerDecoder",
+    {"decoder_layer": decoder_layer, "num_layers": 2},
+    varied(num_layers=1, norm=nn.LayerNorm(8)),
+    inputs=twins,
+)
 whole = block | {"num_encoder_layers": 1, "num_decoder_layers": 1}
 custom = [
     {"custom_encoder": nn.TransformerEncoder(encoder_layer, 2, enable_nested_tensor=False)},
@@ -305,11 +365,24 @@ add("DataParallel", {"module": nn.Linear(8, 3)}, inputs=one(2, 8))
 
 # what wants other inputs: (class, arguments, inputs)
 FURTHER = [
-    ("MultiheadAttention", {"embed_dim": 8, "num_heads": 2} | sides, lambda sides=sides: tuple(torch.randn(3, 2, n) for n in (8, sides.get("kdim", 8), sides.get("vdim", 8))))
-    for sides in ({"kdim": 4}, {"vdim": 6}, {"kdim": 4, "vdim": 6, "bias": False}, {"kdim": 4, "vdim": 4, "add_bias_kv": True})
+    (
+        "MultiheadAttention",
+        {"embed_dim": 8, "num_heads": 2} | sides,
+        lambda sides=sides: tuple(torch.randn(3, 2, n) for n in (8, sides.get("kdim", 8), sides.get("vdim", 8))),
+    )
+    for sides in (
+        {"kdim": 4},
+        {"vdim": 6},
+        {"kdim": 4, "vdim": 6, "bias": False},
+        {"kdim": 4, "vdim": 4, "add_bias_kv": True},
+    )
 ]
 FURTHER += [
-    ("LinearCrossEntropyLoss", {"in_features": 5, "num_classes": 4, "out_features": (2,)}, lambda: (torch.randn(3, 5), torch.tensor([[1, 0], [2, 3], [0, 0]]))),
+    (
+        "LinearCrossEntropyLoss",
+        {"in_features": 5, "num_classes": 4, "out_features": (2,)},
+        lambda: (torch.randn(3, 5), torch.tensor([[1, 0], [2, 3], [0, 0]])),
+    ),
     ("Linear", {"in_features": 0, "out_features": 3}, one(2, 0)),
     ("Sequential", {}, one(2, 3)),
 ]

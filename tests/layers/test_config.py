@@ -471,6 +471,25 @@ class WithHook(nn.Linear):
         return output * self.factor
 
 
+class Renamed(nn.Module):
+    """As most models write RMSNorm: the width shows in the weight only, and eps has another name."""
+
+    def __init__(self, hidden_size, eps=1e-6):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(hidden_size))
+        self.variance_epsilon = eps
+
+    def forward(self, x):
+        return self.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon)
+
+
+class Around(nn.GroupNorm):
+    """Fixes one argument of its base class and passes on the rest."""
+
+    def __init__(self, num_channels, **kwargs):
+        super().__init__(1, num_channels, **kwargs)
+
+
 class Closure(nn.Module):
     """Computes with functions made in the constructor."""
 
@@ -497,6 +516,8 @@ OWN = {
     "extended": lambda: Extended(3, 2, 1, bias=False),
     "renamed": lambda: ChannelNorm(3),
     "inherited": lambda: Inherits(1, 3, affine=False),
+    "other names": lambda: Renamed(3, 0.1),
+    "one fixed": lambda: Around(3, eps=0.1),
     "a start": lambda: Initial(3, start=7.0),
     "a hook of its own": lambda: WithHook(3, 2, 0.5),
     "a closure": lambda: Closure(2.0, 1.0),
@@ -522,6 +543,14 @@ class Forgets(nn.Module):
         super().__init__()
         self.width = width
         self.function = lambda x: x * factor
+
+
+class NoTrace(nn.Module):
+    """Has an argument that it does nothing with."""
+
+    def __init__(self, width, secret):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
 
 
 class ForgetsDefault(nn.Module):
@@ -579,6 +608,7 @@ def drifted():
 
 REFUSED_OWN = {
     "forgotten": (lambda: Forgets(3, 2.0), "factor", "ts.register_config(Forgets"),
+    "no trace": (lambda: NoTrace(3, 4), "its argument", "ts.register_config(NoTrace"),
     "forgotten, not the default": (lambda: ForgetsDefault(3, 5.0), "doubled is 10.0", "ts.register_config(ForgetsDefault"),
     "derived": (lambda: Derived(4), "width is 8", "ts.register_config(Derived"),
     "counted": (lambda: with_attributes(Counts(), calls=4), "calls is 4", "ts.register_config(Counts"),
@@ -697,7 +727,9 @@ def test_arguments_of_what_is_carried():
 # --- thousands of layers
 
 
-@pytest.mark.parametrize("layer", [nn.Linear(3, 4), nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize(
+    "layer", [nn.Linear(3, 4), nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()], ids=lambda m: type(m).__name__
+)
 def test_takes_microseconds(layer):
     config_of(layer)
     times = []

@@ -42,8 +42,12 @@ def check(model: nn.Module, inputs: Any, *, layers: Iterable[nn.Module] | None =
         VerificationError: for the first thing that fails; `name` is the layer at fault, `checks` has all the lines.
 
     Example:
-        >>> print(check(nn.Sequential(nn.Linear(4, 2)), torch.ones(1, 4)))  # doctest: +SKIP
-          ✓ forward runs            (1, 4) → (1, 2)
+        >>> print(ts.check(model, x, layers=[model.fc]))
+          ✓ forward runs            (2, 3, 64, 64) → (2, 1000)
+          ✓ new layers called       1 of 1
+          ✓ fast paths agree        eval with and without gradients, ...
+          ✓ eval is deterministic   two runs agree bit for bit
+          ✓ gradients reach         every trainable parameter (62 of 62)
     """
     args, kwargs = _arguments(inputs)
     _refuse(model)

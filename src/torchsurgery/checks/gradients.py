@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import torch
@@ -36,8 +37,14 @@ class Lesson:
     def called(self) -> frozenset[nn.Module]:
         return frozenset(call.module for call in self.calls)
 
-    def of(self, module: nn.Module) -> list[Call]:
-        return [call for call in self.calls if call.module is module]
+    def outputs(self) -> dict[nn.Module, list[Tensor]]:
+        """What each module returned that could have a gradient, in calls with gradients on."""
+        found: dict[nn.Module, list[Tensor]] = {}
+        for call in self.calls:
+            if call.grad_enabled:
+                numbers = [tensor for tensor in call.outputs if tensor.is_floating_point() or tensor.is_complex()]
+                found.setdefault(call.module, []).extend(numbers)
+        return found
 
 
 def gradients(trial: Trial, lesson: Lesson) -> Iterator[Finding]:
@@ -110,7 +117,7 @@ def _judged(trial: Trial, output: Any, trainable: dict[str, nn.Parameter], lesso
     wild = [name for name, grad in lesson.grads.items() if not _is_finite(grad)]
     if wild:
         yield fails("gradients are finite", _not_finite(trial, output, wild, lesson))
-    broken = [name for name in missing if _is_stopped_within(trial, output, name, lesson)]
+    broken = _stopped_within(trial, output, missing, lesson) if missing else []
     if broken:
         yield fails("gradients reach", _stopped(trial, broken))
         return
@@ -133,26 +140,26 @@ def _is_finite(grad: Tensor | None) -> bool:
 
 def _owner(trial: Trial, name: str) -> nn.Module:
     """The module that holds the parameter of this name."""
-    above = name.rpartition(".")[0]
-    return next((module for module, at in trial.names.items() if at == above), trial.model)
+    return trial.at.get(name.rpartition(".")[0], trial.model)
 
 
-def _is_stopped_within(trial: Trial, output: Any, name: str, lesson: Lesson) -> bool:
-    """Whether a parameter gets no gradient because of the new layer it is in, not of the place where that stands.
+def _stopped_within(trial: Trial, output: Any, missing: list[str], lesson: Lesson) -> list[str]:
+    """The parameters that get no gradient because of the new layer they are in, not of the place where that stands.
 
     A layer that isn't called this time (an expert without tokens, a dropped block), or whose output nobody uses or
     detaches, would have got none whatever it is.
     """
-    owner = _owner(trial, name)
-    if owner not in lesson.called():
-        return False
-    calls = [call for call in lesson.of(owner) if call.grad_enabled]
-    outputs = [t for call in calls for t in call.outputs if t.is_floating_point() or t.is_complex()]
-    if not outputs:
-        return False
-    live = [tensor for tensor in outputs if tensor.requires_grad]
-    # Trainable, gradients on, and yet its output has no graph; or it has one, through which only others are reached.
-    return not live or any(grad is not None for grad in backward(output, live, keep=True))
+    outputs = lesson.outputs()
+    owners = {name: _owner(trial, name) for name in missing}
+    live = {t: None for owner in set(owners.values()) for t in outputs.get(owner, ()) if t.requires_grad}
+    arrived = {t for t, grad in zip(live, backward(output, list(live), keep=True), strict=True) if grad is not None}
+
+    def stops(owner: nn.Module) -> bool:
+        # Trainable, gradients on, and yet its output has no graph; or it has one that reaches only others.
+        mine = outputs.get(owner, [])
+        return bool(mine) and (not any(t.requires_grad for t in mine) or any(t in arrived for t in mine))
+
+    return [name for name, owner in owners.items() if stops(owner)]
 
 
 def _stopped(trial: Trial, broken: list[str]) -> VerificationError:
@@ -171,14 +178,16 @@ def _stopped(trial: Trial, broken: list[str]) -> VerificationError:
 
 def _not_finite(trial: Trial, output: Any, wild: list[str], lesson: Lesson) -> VerificationError:
     """Blame the new layer whose output still gets finite gradients, or else the last parameter on the way."""
-    module = _owner(trial, wild[-1])
-    for call in lesson.calls:
-        ends = [tensor for tensor in call.outputs if tensor.requires_grad]
-        starts = [t for t in (*call.inputs, *call.module.parameters()) if t.requires_grad]
-        grads = backward(output, [*ends, *starts], keep=True)
-        if all(map(_is_finite, grads[: len(ends)])) and not all(map(_is_finite, grads[len(ends) :])):
-            module = call.module
-            break
+    ends = [[t for t in call.outputs if t.requires_grad] for call in lesson.calls]
+    starts = [[t for t in (*call.inputs, *call.module.parameters()) if t.requires_grad] for call in lesson.calls]
+    every = list(dict.fromkeys(chain(*ends, *starts)))
+    finite = {t: _is_finite(grad) for t, grad in zip(every, backward(output, every, keep=True), strict=True)}
+    turns = (
+        call.module
+        for call, after, before in zip(lesson.calls, ends, starts, strict=True)
+        if all(finite[t] for t in after) and not all(finite[t] for t in before)
+    )
+    module = next(turns, _owner(trial, wild[-1]))
     return VerificationError(
         f"{trial.label(module)} gives gradients that are not finite.",
         f"expected: finite gradients; got: inf or nan for {listing(wild)}",

@@ -48,8 +48,10 @@ def raised(trial: Trial, error: Exception, mode: str, only_here: bool = False) -
 
 def _way_out(trial: Trial, module: nn.Module) -> str:
     if module is trial.model:
-        signature = str(inspect.signature(module.forward))
-        return f"forward{signature[:80]} takes  ts.check(model, (x,))  or  ts.check(model, {{'name': x}})"
+        names = list(inspect.signature(module.forward).parameters)
+        return (
+            f"give what its forward takes ({listing(names)}):  ts.check(model, (x,))  or  ts.check(model, {{'x': x}})"
+        )
     return f"compare with  ts.config_of(model.get_submodule({trial.names[module]!r}))"
 
 
@@ -180,7 +182,9 @@ def fast_paths(trial: Trial, plain: tuple[Tensor, ...], graded: tuple[Tensor, ..
     if not disagrees and lost and trial.layers:
         return fails("fast paths agree", _passed_over(trial, lost, far, disagrees))
     if not disagrees:
-        return holds("fast paths agree", f"eval with and without gradients, to {max(far, 1e-16):.0e}")
+        return holds(
+            "fast paths agree", "eval with and without gradients, " + (f"to {far:.0e}" if far else "bit for bit")
+        )
     module = lost[0] if lost else _first_difference(trial, grads=(False, True))
     if lost or module in trial.family:
         lost = lost or [module] if module else lost

@@ -86,14 +86,19 @@ class Trial:
         fsdp = sys.modules.get("torch.distributed.fsdp")
         return tuple(m for m in self.names if isinstance(m, fsdp.FSDPModule)) if fsdp else ()
 
+    @functools.cached_property
+    def at(self) -> Mapping[str, nn.Module]:
+        """The module of each name."""
+        return {name: module for module, name in self.names.items()}
+
     def label(self, module: nn.Module) -> str:
         """Name and type, as a message's first line shows them."""
         return f"{self.names.get(module, '?') or 'the model itself'} ({type(module).__name__})"
 
     def parent(self, module: nn.Module) -> nn.Module | None:
         """The module that holds this one under the name which is shown."""
-        above = self.names.get(module, "").rpartition(".")[0]
-        return next((other for other, name in self.names.items() if name == above and other is not module), None)
+        above = self.at.get(self.names.get(module, "").rpartition(".")[0])
+        return None if above is module else above
 
     @contextmanager
     def kept(self) -> Iterator[None]:

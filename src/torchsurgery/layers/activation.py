@@ -144,9 +144,18 @@ def _shape(cls: type[nn.Module], config: Mapping[str, Any]) -> Shape | None:
         return nn.ELU, ("alpha", 1.0)
     if known is nn.Hardtanh:
         return known, ("max_val", float(config.get("max_val", 1.0))), ("min_val", float(config.get("min_val", -1.0)))
-    defaults = {nn.ELU: {"alpha": 1.0}, nn.CELU: {"alpha": 1.0}, nn.GELU: {"approximate": "none"}}.get(known, {})  # type: ignore[call-overload]
     said = {name: value for name, value in config.items() if name != "inplace"} if known is not nn.Identity else {}
-    return known, *sorted({**defaults, **said}.items())
+    return known, *sorted({**_DEFAULTS.get(known, {}), **said}.items())
+
+
+_DEFAULTS: dict[Any, dict[str, Any]] = {
+    nn.ELU: {"alpha": 1.0},
+    nn.CELU: {"alpha": 1.0},
+    nn.GELU: {"approximate": "none"},
+    nn.Softplus: {"beta": 1.0, "threshold": 20.0},
+    nn.Hardshrink: {"lambd": 0.5},
+    nn.Softshrink: {"lambd": 0.5},
+}
 
 
 def _slope(cls: type[nn.Module], config: Mapping[str, Any]) -> float | None:
@@ -155,7 +164,8 @@ def _slope(cls: type[nn.Module], config: Mapping[str, Any]) -> float | None:
     if cls is nn.LeakyReLU:
         return float(config.get("negative_slope", 0.01))
     if cls is nn.PReLU:
-        return config.get("init", 0.25)
+        start: float | None = config.get("init", 0.25)
+        return start
     return float(config.get("lower", 1 / 8) + config.get("upper", 1 / 3)) / 2
 
 

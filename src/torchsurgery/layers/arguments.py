@@ -65,7 +65,7 @@ def divisor(limit: int) -> Divisor:
         >>> ts.like(nn.BatchNorm2d(48), nn.GroupNorm, num_groups=ts.divisor(32)).num_groups
         24
     """
-    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+    if not is_whole(limit, 1):
         raise ConfigError(
             f"ts.divisor needs a whole number of at least 1, and got {limit!r}.", got=limit, way_out="ts.divisor(32)"
         )
@@ -117,7 +117,7 @@ def arguments(
     new: type[nn.Module],
     source: Mapping[str, Any],
     asked: Collection[str] = (),
-    others: Collection[str] = (),
+    others: Callable[[], Sequence[str]] = tuple,
 ) -> dict[str, Any]:
     """Those of `source` that the constructor of `new` takes.
 
@@ -126,7 +126,7 @@ def arguments(
         new: The class to be configured.
         source: Values by name.
         asked: Names that the caller gave, which go to a constructor that takes any.
-        others: Names of classes that are nearer to the old layer, for the error.
+        others: Tells names of classes that are nearer to the old layer, for the error.
 
     Raises:
         ConfigError: if it needs more; names them, with a line that works.
@@ -134,22 +134,18 @@ def arguments(
     signature = signature_of(new)
     missing = [name for name in signature.required if name not in source]
     if missing:
-        raise _missing(old, new, missing, others)
+        raise _missing(old, new, missing, others())
     names = (*signature.names, *(name for name in asked if name not in signature.names))
     return {name: source[name] for name in names if name in source}
 
 
-def _missing(old: nn.Module, new: type[nn.Module], missing: Sequence[str], others: Collection[str]) -> ConfigError:
+def _missing(old: nn.Module, new: type[nn.Module], missing: Sequence[str], near: Sequence[str]) -> ConfigError:
     samples = next((_SAMPLES[base] for base in new.__mro__ if base in _SAMPLES), {})
     line = ", ".join(f"{name}={samples.get(name, '...')}" for name in missing)
-    near = list(others)
+    more = " and others" if len(near) > 6 else ""
     return ConfigError(
         f"{new.__name__} needs {', '.join(missing)}, and {label(old)} has nothing that means the same.",
-        *(
-            [f"{type(old).__name__} converts to {', '.join(near[:6])}{' and others' * (len(near) > 6)}."]
-            if near
-            else []
-        ),
+        *([f"{type(old).__name__} converts to {', '.join(near[:6])}{more}."] if near else []),
         expected=tuple(missing),
         way_out=f"give {'it' if len(missing) == 1 else 'them'}:  ts.like(old, {in_code(new)}, {line})",
     )
@@ -160,6 +156,11 @@ def check_arguments(old: nn.Module, new: type[nn.Module], config: Mapping[str, A
     check = next((_CHECKS[base] for base in new.__mro__ if base in _CHECKS), None)
     if check is not None:
         check(old, new, config)
+
+
+def is_whole(value: Any, least: int) -> bool:
+    """Whether it is a whole number of at least `least`."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def label(old: nn.Module) -> str:

@@ -1,7 +1,7 @@
 """Layer objects from a class and its constructor arguments: without memory, without random numbers, and cheaply.
 
-A *skeleton* is a layer whose tensors lie on the meta device. It tells the names and shapes of a layer that does not exist
-yet, and becomes that layer once every tensor in it has been put in.
+A *skeleton* is a layer whose tensors lie on the meta device. It tells the names and shapes of a layer that does not
+exist yet, and becomes that layer once every tensor in it has been put in.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,12 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
 
 _T = TypeVar("_T")
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def once_per_class(function: _F) -> _F:
+    """Remembers the answers of a function of classes."""
+    return cast(_F, lru_cache(maxsize=4096)(function))
 
 
 # --- signatures
@@ -42,10 +48,10 @@ _DECLARED: dict[type, Signature] = {}
 def declare_signature(cls: type, required: tuple[str, ...], **defaults: Any) -> None:
     """States the arguments of a class whose constructor hides them behind `*args, **kwargs`."""
     _DECLARED[cls] = Signature((*required, *defaults), required, defaults, False)
-    signature_of.cache_clear()
+    signature_of.cache_clear()  # type: ignore[attr-defined]
 
 
-@lru_cache(maxsize=4096)
+@once_per_class
 def signature_of(cls: type[nn.Module]) -> Signature:
     """The constructor's arguments; those behind `**kwargs` or `*args` are looked for in the base classes.
 
@@ -58,7 +64,8 @@ def signature_of(cls: type[nn.Module]) -> Signature:
             return _merged(found, _DECLARED[base])
         if base in (nn.Module, object) or "__init__" not in base.__dict__:
             continue
-        parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
+        constructor = base.__dict__["__init__"]
+        parameters = list(inspect.signature(constructor).parameters.values())[1:]
         for parameter in parameters:
             if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 found.setdefault(parameter.name, parameter)
@@ -156,7 +163,7 @@ def _copied(layer: nn.Module, cls: type[nn.Module]) -> nn.Module:
     return new
 
 
-def _own(value: _T) -> _T:
+def _own(value: Any) -> Any:
     return value.copy() if isinstance(value, dict | list | set) else value
 
 

@@ -27,8 +27,8 @@ Ignored = Callable[[nn.Module], Set[str]]
 
 HOOKS = tuple(name for name in vars(nn.Module()) if name.endswith("_hooks"))
 _MODULE = frozenset(vars(nn.Module()))
-# Compiling changes how a layer runs, not what it computes.
-_HARMLESS = frozenset({"_compiled_call_impl", "_is_full_backward_hook", "_forward_hooks_with_kwargs"})
+# Compiling changes how a layer runs, not what it computes; transformers marks what it has initialised.
+_HARMLESS = frozenset({"_compiled_call_impl", "_is_hf_initialized", "_is_full_backward_hook", "_forward_hooks_with_kwargs"})
 _PLAIN = (bool, int, float, complex, str, bytes, type, range, slice, enum.Enum, torch.dtype, torch.device, torch.layout)
 _METHODS = (types.MethodType, types.BuiltinMethodType, types.MethodWrapperType)
 
@@ -206,7 +206,11 @@ class _Comparison:
     def same_callable(self, path: str, mine: Any, fresh: Any) -> bool:
         if isinstance(mine, types.FunctionType):
             ours, theirs = _closure(mine), _closure(fresh)
-            return mine.__code__ is fresh.__code__ and ours.keys() == theirs.keys() and self.each(path, ours.values(), theirs.values())
+            return (
+                mine.__code__ is fresh.__code__
+                and ours.keys() == theirs.keys()
+                and self.each(path, ours.values(), theirs.values())
+            )
         if isinstance(mine, functools.partial):
             return self.each(path, [mine.func, mine.args, mine.keywords], [fresh.func, fresh.args, fresh.keywords])
         if isinstance(mine, _METHODS):
@@ -285,7 +289,9 @@ def _one_device(ours: Mapping[str, Tensor]) -> None:
     devices = {tensor.device: name for name, tensor in ours.items()}
     if len(devices) > 1:
         where = ", ".join(f"{name} on {device}" for device, name in devices.items())
-        raise Differs(f"its tensors lie on several devices: {where}"[:150], "bring them together first:  layer.to(device)")
+        raise Differs(
+            f"its tensors lie on several devices: {where}"[:150], "bring them together first:  layer.to(device)"
+        )
 
 
 def _special(mine: Tensor, fresh: Tensor) -> bool:

@@ -22,7 +22,7 @@ from .blueprints import Blueprint, key_of
 from .building import signature_of
 from .comparing import Differs, Fails, compare
 from .fresh import construct, independent, on_meta
-from .guessing import guesses_of
+from .guessing import Guess, guesses_of, not_kept
 from .kinds import refuse_foreign
 
 Config = dict[str, Any]
@@ -31,7 +31,7 @@ Read = Callable[[Any], Config | Sequence[Config]]
 Stale = Set[str] | Callable[[Any], Set[str]]
 
 _NOTHING: frozenset[str] = frozenset()
-_MOST_TRIES = 16
+_MOST_TRIES = 32
 _MOST_BLUEPRINTS = 512
 
 
@@ -154,7 +154,9 @@ def _recovered(module: nn.Module, strict: bool) -> tuple[Config, bool]:
 def _refusal(module: nn.Module, reason: str, way_out: str | None) -> ConfigError:
     cls = type(module)
     if way_out is None and cls.__module__.startswith("torch."):
-        way_out = f"build the new layer from the old one yourself:  ts.replace(model, nn.{cls.__name__}, lambda old: ...)"
+        way_out = (
+            f"build the new layer from the old one yourself:  ts.replace(model, nn.{cls.__name__}, lambda old: ...)"
+        )
     if way_out is None:
         names = ", ".join(f"{name}=..." for name in signature_of(cls).names)
         way_out = f"state them:  ts.register_config({cls.__name__}, lambda layer: dict({names[:60]}))"
@@ -172,7 +174,9 @@ def _reading(module: nn.Module) -> _Reading:
     """What is known of the class of a layer, looked up once."""
     if not isinstance(module, nn.Module):
         way_out = "ts.config_of(nn.Linear(3, 4))"
-        raise ConfigError(f"config_of takes a layer, not {module!r}."[:150], "a layer is an nn.Module object.", way_out=way_out)
+        raise ConfigError(
+            f"config_of takes a layer, not {module!r}."[:150], "a layer is an nn.Module object.", way_out=way_out
+        )
     reading = _CLASSES[type(module)] = _Reading(type(module))
     return reading
 
@@ -190,18 +194,20 @@ class _Reading:
     def recover(self, module: nn.Module, strict: bool) -> tuple[Config, bool]:
         refuse_foreign(module)
         failures: list[Differs] = []
-        for config in itertools.islice(self.guesses(module), _MOST_TRIES):
+        for guess in itertools.islice(self.guesses(module), _MOST_TRIES):
             try:
-                return config, self.hold(module, config, strict)
+                fixed = self.hold(module, guess.config, strict)
+                self.hold_against(module, guess, strict)
+                return guess.config, fixed
             except Differs as difference:
-                failures.append(difference)
+                failures.append(not_kept(guess.unnamed[0]) if guess.unnamed else difference)
         # A layer that was built tells more than a constructor that raised.
         told = [failure for failure in failures if not isinstance(failure, Fails)]
         raise (told or failures or [Differs("nothing is known of its arguments")])[0]
 
-    def guesses(self, module: nn.Module) -> Iterator[Config]:
+    def guesses(self, module: nn.Module) -> Iterator[Guess]:
         if self.direct:
-            yield from _read(self.direct, module)
+            yield from map(Guess, _read(self.direct, module))
             return
         known: Sequence[Config] = [{}]
         if self.rule:
@@ -222,9 +228,21 @@ class _Reading:
             if not self.trusted or isinstance(failure.__cause__, TypeError):
                 raise
             return False
-        if not blueprint.exactly(module) and compare(module, blueprint.fresh, stale_of, strict, self.trusted):
+        if blueprint.exactly(module):
+            return key is not None
+        open_values = compare(module, blueprint.fresh, stale_of, strict, self.trusted)
+        if open_values and not self.trusted:
             compare(module, construct(self.cls, independent(config), "cpu"), stale_of, strict)
         return key is not None
+
+    def hold_against(self, module: nn.Module, guess: Guess, strict: bool) -> None:
+        """Refuses a value that was not found under its name if another one would do as well."""
+        for name, config in guess.counters():
+            try:
+                self.hold(module, config, strict)
+            except Differs:
+                continue
+            raise not_kept(name)
 
     def draw(self, config: Config, key: Any) -> Blueprint:
         fresh = construct(self.cls, on_meta(config), "meta")

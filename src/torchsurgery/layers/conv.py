@@ -1,4 +1,4 @@
-"""Convolutions: other kernel sizes, dilations, strides, groups, paddings and dimensions, with the trained kernel in place.
+"""Convolutions: other kernel sizes, dilations, strides, groups, paddings and dimensions; trained kernels stay in place.
 
 A convolution with another kernel keeps its output shape, and every tap that stays goes on looking at the same input, so
 the padding follows, on the left and on the right by itself. Where torch can't pad like that, a `PaddedConv` does.
@@ -246,7 +246,7 @@ def check_conv(old: nn.Module, new: type[nn.Module], config: Mapping[str, Any]) 
 def _check_sizes(new: type[nn.Module], name: str, value: Any, axes: int, least: int) -> None:
     if isinstance(value, tuple | list) and len(value) != axes:
         raise ConfigError(
-            f"{new.__name__} has {axes} {'axis' if axes == 1 else 'axes'}, and {name}={value!r} has {len(value)} numbers.",
+            f"{new.__name__} has {axes} {'axis' if axes == 1 else 'axes'}, and {name}={value!r} is for {len(value)}.",
             expected=axes,
             got=value,
             way_out=f"{name}={tuple(value[:1]) * axes}, or one number for all:  {name}={(*value, least)[0]}",
@@ -273,7 +273,7 @@ def _check_words(new: type[nn.Module], config: Mapping[str, Any], axes: int) -> 
             )
     if config.get("padding") == "same" and any(s != 1 for s in per_axis(config.get("stride", 1), axes)):
         raise ConfigError(
-            f"{new.__name__} can't have padding='same' with stride={config['stride']!r}: torch has no such convolution.",
+            f"{new.__name__} can't have padding='same' with stride={config['stride']!r}: torch has no such thing.",
             way_out="leave the padding out: it follows, and the output keeps its shape",
         )
 

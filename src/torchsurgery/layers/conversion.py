@@ -1,8 +1,8 @@
 """What turning one layer into another comes to: the arguments, where each tensor comes from, and how well it holds.
 
-`convert` decides, `build` makes the layer, `like` does both. The knowledge sits in rules, one function per pair of layer
-families, registered with `@conversion(Old, New)` in the family files; this file knows no layer class. Pairs without a rule
-are matched by the names in the new class's signature and by the names and shapes of its tensors.
+`convert` decides, `build` makes the layer, `like` does both. The knowledge sits in rules, one function for a pair of
+families, registered with `@conversion(Old, New)` in the family files; this file knows no layer class. Pairs without a
+rule are matched by the names in the new class's signature, and by the names and shapes of its tensors.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -26,7 +25,7 @@ from .arguments import check_arguments as check_arguments
 from .arguments import divisor as divisor
 from .arguments import label
 from .arguments import resolved as resolved
-from .building import adopted, put, real, signature_of, skeleton, tensors_of
+from .building import adopted, once_per_class, put, real, signature_of, skeleton, tensors_of
 from .config import arguments_of
 from .fresh import on_meta
 from .refusals import class_refusal, own_forward, refuse
@@ -127,8 +126,7 @@ class Pair:
         new, skip = into or self.new, frozenset(ignores)
         source = {name: value for name, value in self.config.items() if name not in skip}
         source = {**source, **given, **self.overrides}
-        others = [cls.__name__ for cls in targets_of(type(self.old)) if cls is not type(self.old)]
-        config = arguments(self.old, new, source, self.overrides, others)
+        config = arguments(self.old, new, source, self.overrides, lambda: _others(type(self.old)))
         check_arguments(self.old, new, config)
         layer = _skeleton(self.old, new, config)
         tensors = tensors_of(self.old)
@@ -166,8 +164,8 @@ def conversion(old: Classes, new: Classes) -> Callable[[Rule], Rule]:
         new: The class, or the classes, to go to.
 
     Returns:
-        A decorator for a function from a `Pair` to a `Conversion`; `pair.carry` makes the latter. The rule of the nearest
-        classes wins, the old layer's first, and a later rule for the same pair replaces an earlier one.
+        A decorator for a function from a `Pair` to a `Conversion`; `pair.carry` makes the latter. The rule of the
+        nearest classes wins, the old layer's first, and a later rule for the same pair replaces an earlier one.
 
     Example:
         >>> class FilterResponseNorm(nn.Module):
@@ -181,7 +179,8 @@ def conversion(old: Classes, new: Classes) -> Callable[[Rule], Rule]:
         >>> new.gamma.shape, new.eps
         (torch.Size([8]), 1e-05)
     """
-    for cls in (*_classes(old), *_classes(new)):
+    named: tuple[Any, ...] = (*_classes(old), *_classes(new))
+    for cls in named:
         if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
             raise ConfigError(
                 f"a conversion is between classes of layers, and {cls!r} is none.",
@@ -190,7 +189,7 @@ def conversion(old: Classes, new: Classes) -> Callable[[Rule], Rule]:
 
     def register(rule: Rule) -> Rule:
         _RULES.update({(a, b): rule for a in _classes(old) for b in _classes(new)})
-        _rule_for.cache_clear()
+        _rule_for.cache_clear()  # type: ignore[attr-defined]
         return rule
 
     return register
@@ -200,13 +199,17 @@ def _classes(classes: Classes) -> tuple[type[nn.Module], ...]:
     return classes if isinstance(classes, tuple) else (classes,)
 
 
-@lru_cache(maxsize=4096)
-def _rule_for(old: type, new: type) -> tuple[Rule, type, type] | None:
+@once_per_class
+def _rule_for(old: type, new: type) -> tuple[Rule, type[nn.Module], type[nn.Module]] | None:
     for a in old.__mro__:
         for b in new.__mro__:
             if (a, b) in _RULES:
                 return _RULES[a, b], a, b
     return None
+
+
+def _others(old: type) -> list[str]:
+    return [cls.__name__ for cls in targets_of(old) if cls is not old]
 
 
 def targets_of(old: type) -> list[type]:
@@ -229,7 +232,7 @@ def convert(
     Args:
         old: The layer to come from.
         new: The class to go to.
-        overrides: Arguments for the constructor of `new`: values, or functions of the old layer, such as `ts.divisor(32)`.
+        overrides: Arguments for the constructor of `new`: values, or functions of the old layer (`ts.divisor(32)`).
         accept_subclass: Whether a layer whose class has a forward of its own may be converted as its base class, which
             loses what that forward does.
 
@@ -272,8 +275,8 @@ def build(conversion: Conversion, old: nn.Module, reference: Tensor | None = Non
 def like(old: nn.Module, new: type[nn.Module], **overrides: Any) -> nn.Module:
     """A new layer configured from the old one, weights carried as far as they mean something there.
 
-    Where a parameter or buffer carries unchanged, the new layer holds *the same tensor object*, so that training one trains
-    the other; copy first, with `copy.deepcopy(old)`, where that is not wanted.
+    Where a parameter or buffer carries unchanged, the new layer holds *the same tensor object*, so that training one
+    trains the other; copy first, with `copy.deepcopy(old)`, where that is not wanted.
 
     Args:
         old: The layer to come from; not changed.
@@ -284,18 +287,18 @@ def like(old: nn.Module, new: type[nn.Module], **overrides: Any) -> nn.Module:
         ConfigError: if it can't be done; says what is missing.
 
     Example:
-        >>> ts.like(nn.BatchNorm2d(20), nn.GroupNorm, num_groups=ts.divisor(8))
-        GroupNorm(5, 20, eps=1e-05, affine=True)
+        >>> ts.like(nn.BatchNorm2d(20), nn.GroupNorm, num_groups=ts.divisor(8)).num_groups
+        5
     """
     return build(convert(old, new, overrides), old)
 
 
-@lru_cache(maxsize=4096)
-def _adoption(old: type, new: type) -> Conversion | None:
+@once_per_class
+def _adoption(old: type[nn.Module], new: Any) -> Conversion | None:
     if not (isinstance(new, type) and issubclass(new, old)) or class_refusal(old):
         return None
     between = new.__mro__[: new.__mro__.index(old)]
-    if new.__init__ is not old.__init__ or new.__new__ is not old.__new__:  # type: ignore[misc]
+    if new.__init__ is not old.__init__ or new.__new__ is not old.__new__:
         return None
     if any(cls.__dict__.get("__slots__") for cls in between) or issubclass(new, LazyModuleMixin):
         return None
@@ -307,7 +310,7 @@ def _adoption(old: type, new: type) -> Conversion | None:
 
 
 def _config(old: nn.Module, base: type, new: type, overrides: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The old layer's arguments, in its own terms and, for a user's subclass, in those of the class that has the rule."""
+    """The old layer's arguments, in its own terms and in those of the class that has the rule."""
     try:
         own = on_meta(arguments_of(old))
     except ConfigError:

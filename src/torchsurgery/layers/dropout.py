@@ -30,6 +30,7 @@ def _share(cls: type[nn.Module], config: Mapping[str, Any]) -> float:
 
 @argument_check(*DROPOUTS)
 def check_dropout(old: nn.Module, new: type[nn.Module], config: Mapping[str, Any]) -> None:
+    """A probability is between 0 and 1."""
     p = config.get("p", 0.5)
     if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
         raise ConfigError(

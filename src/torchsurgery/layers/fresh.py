@@ -61,7 +61,9 @@ def _quietly() -> Iterator[None]:
 def independent(config: Mapping[str, Any]) -> dict[str, Any]:
     """The same arguments with copies for all tensors and layers among them."""
     memo: dict[int, Any] = {}
-    return {name: value if isinstance(value, _LIGHT) else _copied(value, memo, _clone) for name, value in config.items()}
+    return {
+        name: value if isinstance(value, _LIGHT) else _copied(value, memo, _clone) for name, value in config.items()
+    }
 
 
 def on_meta(config: Mapping[str, Any]) -> dict[str, Any]:

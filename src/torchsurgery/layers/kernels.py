@@ -62,14 +62,11 @@ def _applied(steps: Sequence[tuple[str, Step]], tensor: Tensor) -> Tensor:
 
 
 def _axes_step(own: int, axes: int) -> tuple[str, Step]:
-    if axes > own:
-        ones = [1] * (axes - own)
-        return (
-            f"{own}d to {axes}d",
-            lambda tensor: tensor.detach().clone().reshape(*tensor.shape[:2], *ones, *tensor.shape[2:]),
-        )
-    gone = tuple(range(2, 2 + own - axes))
-    return f"{own}d to {axes}d, summed", lambda tensor: tensor.sum(dim=gone)
+    if axes < own:
+        gone = tuple(range(2, 2 + own - axes))
+        return f"{own}d to {axes}d, summed", lambda tensor: tensor.sum(dim=gone)
+    ones = [1] * (axes - own)
+    return f"{own}d to {axes}d", lambda tensor: tensor.clone().reshape(*tensor.shape[:2], *ones, *tensor.shape[2:])
 
 
 def _tap_words(change: Change) -> str:
@@ -81,20 +78,17 @@ def _tap_words(change: Change) -> str:
 
 def retapped(weight: Tensor, fits: Sequence[Fit], kernel: Sequence[int]) -> Tensor:
     """A kernel with each tap in its new place, and zeros where none comes."""
-    old = [[j for _, j in fit.taps] for fit in fits]
-    new = [[i for i, _ in fit.taps] for fit in fits]
-    sliced = all(_is_step(places) for places in (*old, *new))
     result = weight.new_zeros(*weight.shape[:2], *kernel)
-    if sliced and all(old):
-        result[(..., *map(_slice, new))] = weight[(..., *map(_slice, old))]
+    if all(fit.taps for fit in fits):
+        new, old = ([_evenly([tap[side] for tap in fit.taps]) for fit in fits] for side in (0, 1))
+        channels = (slice(None), slice(None))
+        to, of = (*channels, *new), (*channels, *old)
+        result[to] = weight[of]
     return result
 
 
-def _is_step(places: Sequence[int]) -> bool:
-    return len({after - before for before, after in zip(places, places[1:], strict=False)}) <= 1
-
-
-def _slice(places: Sequence[int]) -> slice:
+def _evenly(places: Sequence[int]) -> slice:
+    # Two grids of taps meet at even distances.
     step = places[1] - places[0] if len(places) > 1 else 1
     return slice(places[0], places[-1] + 1, step)
 

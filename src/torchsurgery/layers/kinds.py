@@ -10,7 +10,10 @@ from .comparing import Differs
 _FOREIGN = {
     "torch.fx.graph_module.GraphModule": ("a traced graph", "take the module that was traced"),
     "torch._dynamo.eval_frame.OptimizedModule": ("compiled", "take the module inside:  compiled._orig_mod"),
-    "torch.nn.parallel.distributed.DistributedDataParallel": ("a wrapper for processes", "ts.config_of(wrapped.module)"),
+    "torch.nn.parallel.distributed.DistributedDataParallel": (
+        "a wrapper for processes",
+        "ts.config_of(wrapped.module)",
+    ),
     "torch.distributed.fsdp.fully_sharded_data_parallel.FullyShardedDataParallel": (
         "a wrapper for processes",
         "ts.config_of(wrapped.module)",

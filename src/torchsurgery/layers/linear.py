@@ -92,7 +92,7 @@ def conv_to_linear(pair: Pair) -> Conversion:
         or sizes["padding"] not in ("same", "valid", (0,) * len(ones))
     ):
         raise ConfigError(
-            f"{type(pair.old).__name__} can't be made a Linear: it looks at more, or at less, than each place by itself.",
+            f"{type(pair.old).__name__} can't be made a Linear: it does not look at each place by itself.",
             expected="kernel_size=1, stride=1, padding=0",
             got=sizes,
             way_out="ts.like(conv, nn.Conv2d, kernel_size=1) cuts the kernel first",

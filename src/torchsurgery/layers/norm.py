@@ -87,6 +87,7 @@ def instance_to_group(pair: Pair) -> Conversion:
 
 @conversion(nn.GroupNorm, INSTANCE)
 def group_to_instance(pair: Pair) -> Conversion:
+    """Exact where each channel was a group."""
     given = {"num_features": pair.config["num_channels"], "affine": pair.config["affine"]}
     result = pair.carry(given, fidelity=Fidelity.EXACT, uses=["num_channels", "num_groups"])
     exact = pair.config["num_groups"] == pair.config["num_channels"] and _is_plain(result.config, pair)
@@ -114,6 +115,7 @@ def group_to_batch(pair: Pair) -> Conversion:
 
 @conversion(nn.GroupNorm, nn.GroupNorm)
 def group_to_group(pair: Pair) -> Conversion:
+    """An affine map that comes anew starts as one and zero."""
     origins: dict[str, Origin] = {}
     if not pair.config["affine"]:
         count = pair.overrides.get("num_channels", pair.config["num_channels"])
@@ -221,16 +223,21 @@ def last_to_channels(pair: Pair) -> Conversion:
 
 @conversion(RESPONSE, RESPONSE)
 def response_to_response(pair: Pair) -> Conversion:
+    """Two implementations of the same formula."""
     result = pair.carry(fidelity=Fidelity.EXACT)
     return result if _same(pair, result, *pair.config) else result.limited(Fidelity.APPROXIMATE)
 
 
 @conversion((*BATCH, *INSTANCE, nn.GroupNorm, *CHANNELS_LAST), RESPONSE)
 def norm_to_response(pair: Pair) -> Conversion:
+    """They have nothing in common but their place in a network."""
     return pair.carry(fidelity=Fidelity.INITIALISED)
 
 
 # --- a batch norm in eval is a map of each channel
+
+
+_POINTWISE = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
 def _depthwise(pair: Pair) -> Conversion:
@@ -242,14 +249,17 @@ def _depthwise(pair: Pair) -> Conversion:
         )
     count, eps = pair.config["num_features"], pair.config["eps"]
     names = ["running_mean", "running_var", *(["weight", "bias"] if pair.config["affine"] else [])]
-    axes = int(pair.new.__name__[-2]) if pair.new.__name__[-2].isdigit() else len(pair.new.__name__)
+    axes = next(n for n, cls in _POINTWISE.items() if issubclass(pair.new, cls))
+
+    def scale(var: Tensor, gamma: Tensor | None) -> Tensor:
+        root: Tensor = (var + eps).rsqrt()
+        return root if gamma is None else root * gamma
 
     def weight(mean: Tensor, var: Tensor, gamma: Tensor | None = None, beta: Tensor | None = None) -> Tensor:
-        scale = (var + eps).rsqrt() * (1 if gamma is None else gamma)
-        return scale.reshape(-1, 1, *[1] * axes)
+        return scale(var, gamma).reshape(-1, 1, *[1] * axes)
 
     def bias(mean: Tensor, var: Tensor, gamma: Tensor | None = None, beta: Tensor | None = None) -> Tensor:
-        shift = -mean * (var + eps).rsqrt() * (1 if gamma is None else gamma)
+        shift = -mean * scale(var, gamma)
         return shift if beta is None else shift + beta
 
     return pair.carry(
@@ -263,7 +273,7 @@ def _depthwise(pair: Pair) -> Conversion:
     )
 
 
-for _norm, _conv in zip(BATCH, (nn.Conv1d, nn.Conv2d, nn.Conv3d), strict=False):
+for _norm, _conv in zip(BATCH, _POINTWISE.values(), strict=False):
     conversion(_norm, _conv)(_depthwise)
 
 
@@ -272,6 +282,7 @@ for _norm, _conv in zip(BATCH, (nn.Conv1d, nn.Conv2d, nn.Conv3d), strict=False):
 
 @argument_check(nn.GroupNorm, num_groups="ts.divisor(32)")
 def check_group(old: nn.Module, new: type[nn.Module], config: Mapping[str, Any]) -> None:
+    """The channels fall into groups of one size."""
     groups, channels = config.get("num_groups"), config.get("num_channels")
     _positive(new, config, "num_groups", "num_channels")
     if isinstance(groups, int) and isinstance(channels, int) and channels % groups:
@@ -287,16 +298,19 @@ def check_group(old: nn.Module, new: type[nn.Module], config: Mapping[str, Any])
 
 @argument_check(*BATCH, *INSTANCE, num_features="64")
 def check_features(old: nn.Module, new: type[nn.Module], config: Mapping[str, Any]) -> None:
+    """There are channels."""
     _positive(new, config, "num_features")
 
 
 @argument_check(*CHANNELS_LAST, normalized_shape="64")
 def check_last(old: nn.Module, new: type[nn.Module], config: Mapping[str, Any]) -> None:
+    """No axis is empty."""
     _positive(new, config, "normalized_shape")
 
 
 @argument_check(*RESPONSE, size="5")
 def check_response(old: nn.Module, new: type[nn.Module], config: Mapping[str, Any]) -> None:
+    """There is a neighbourhood."""
     _positive(new, config, "size")
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 Pads = tuple[tuple[int, int], ...]
+PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
 
 class _Padded:
     """What the three classes share; `pads` has a (left, right) for each axis, negative where the input is cropped."""
 
     pads: Pads
-    padding_mode: str
+    padding_mode: PaddingMode
 
     def _pad(self, input: Tensor) -> Tensor:
         if self.padding_mode == "zeros":
@@ -36,7 +37,7 @@ def _flat(pads: Iterable[tuple[int, int]]) -> list[int]:
 
 
 class PaddedConv1d(_Padded, nn.Conv1d):
-    """A `Conv1d` whose `pads`, ((left, right),), may differ, and may be negative to crop; `padding` is 0."""
+    """A `Conv1d` whose `pads`, ((left, right),), may differ, and be negative to crop; `padding` is 0."""
 
     def __init__(
         self,
@@ -48,7 +49,7 @@ class PaddedConv1d(_Padded, nn.Conv1d):
         dilation: int | tuple[int] = 1,
         groups: int = 1,
         bias: bool = True,
-        padding_mode: str = "zeros",
+        padding_mode: PaddingMode = "zeros",
         device: Any = None,
         dtype: Any = None,
     ) -> None:
@@ -62,7 +63,7 @@ class PaddedConv1d(_Padded, nn.Conv1d):
 
 
 class PaddedConv2d(_Padded, nn.Conv2d):
-    """A `Conv2d` whose `pads`, a (left, right) for each axis, may differ, and may be negative to crop; `padding` is 0."""
+    """A `Conv2d` whose `pads`, (left, right) for each axis, may differ, and be negative to crop; `padding` is 0."""
 
     def __init__(
         self,
@@ -74,7 +75,7 @@ class PaddedConv2d(_Padded, nn.Conv2d):
         dilation: int | tuple[int, int] = 1,
         groups: int = 1,
         bias: bool = True,
-        padding_mode: str = "zeros",
+        padding_mode: PaddingMode = "zeros",
         device: Any = None,
         dtype: Any = None,
     ) -> None:
@@ -88,7 +89,7 @@ class PaddedConv2d(_Padded, nn.Conv2d):
 
 
 class PaddedConv3d(_Padded, nn.Conv3d):
-    """A `Conv3d` whose `pads`, a (left, right) for each axis, may differ, and may be negative to crop; `padding` is 0."""
+    """A `Conv3d` whose `pads`, (left, right) for each axis, may differ, and be negative to crop; `padding` is 0."""
 
     def __init__(
         self,
@@ -100,7 +101,7 @@ class PaddedConv3d(_Padded, nn.Conv3d):
         dilation: int | tuple[int, int, int] = 1,
         groups: int = 1,
         bias: bool = True,
-        padding_mode: str = "zeros",
+        padding_mode: PaddingMode = "zeros",
         device: Any = None,
         dtype: Any = None,
     ) -> None:

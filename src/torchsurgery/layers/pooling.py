@@ -131,7 +131,7 @@ def check_pool(old: nn.Module, new: type[nn.Module], config: Mapping[str, Any]) 
             continue
         if isinstance(value, tuple | list) and len(value) != axes:
             raise ConfigError(
-                f"{new.__name__} has {axes} {'axis' if axes == 1 else 'axes'}, and {name}={value!r} has {len(value)} numbers.",
+                f"{new.__name__} has {axes} {'axis' if axes == 1 else 'axes'}, {name}={value!r} is for {len(value)}.",
                 expected=axes,
                 got=value,
                 way_out=f"one number stands for all axes:  {name}={value[0] if value else least}",

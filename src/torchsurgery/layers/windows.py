@@ -1,7 +1,7 @@
 """What a convolution looks at along one axis, and how a new window is laid over an old one.
 
-It is the same for a transposed convolution: there tap `j` of input `i` goes to output `stride·i + dilation·j − left`, and
-`right` is the padding less the output padding.
+It is the same for a transposed convolution: there tap `j` of input `i` goes to output `stride·i + dilation·j − left`,
+and `right` is the padding less the output padding.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Fit:
 def fits_of(old: Window, kernel: int, dilation: int) -> list[Fit]:
     """The ways that keep the output's length; first those that keep most taps, then the most central ones.
 
-    Every tap that stays looks where it did. If that is not possible for all of them, because the dilation is another, they
-    keep their order and look elsewhere.
+    Every tap that stays looks where it did. If that is not possible for all of them, because the dilation is another,
+    they keep their order and look elsewhere.
     """
     growth = dilation * (kernel - 1) - old.extent
     found = []

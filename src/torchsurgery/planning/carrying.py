@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..changes import Assign, Cast, Follow, Step
+from ..changes import Assign, Cast, Drop, Follow, Step
+from ..composites import DropOldKeys, OldCheckpoints
 from ..errors import PlanError
 from ..layers.conversion import build, convert
 from .scene import is_plain_float
@@ -32,7 +33,14 @@ _HOOKS = (
 )
 
 
-def carry_over(old: nn.Module, standing: nn.Module, new: nn.Module, becomes: bool) -> list[Step]:
+def has_hooks(module: nn.Module) -> bool:
+    """Whether a hook of any kind is registered on `module`."""
+    return any(vars(module).get(name) for name in _HOOKS)
+
+
+def carry_over(
+    old: nn.Module, standing: nn.Module, new: nn.Module, becomes: bool, shared: bool = False
+) -> list[Step]:
     """Hooks and custom attributes of `old`, to be set on `new`.
 
     The dictionaries that hold hooks are carried as objects, since the handles that users keep refer to them.
@@ -42,43 +50,42 @@ def carry_over(old: nn.Module, standing: nn.Module, new: nn.Module, becomes: boo
         standing: The object that the hooks know as their module.
         new: The layer to come.
         becomes: Whether the object of `old` becomes `new`.
+        shared: Whether `new` has come in place of another layer already, whose hooks it has.
     """
     steps: list[Step] = []
     attributes: dict[str, Any] = {}
     for name in _HOOKS:
         theirs, own = vars(old).get(name), vars(new).get(name)
-        if not theirs and not (becomes and not own):
+        if theirs is None or (not theirs and (own or shared)):
             continue
-        kept = _kept_hooks(theirs or {}, old, standing, new, becomes)
-        if kept is None:
-            kept = theirs
-        if own and kept is not None:
-            steps.append(Assign(kept, dict(own)))
-        attributes[name] = kept
+        # Also where it is empty: by the time the plan is applied it may not be.
+        attributes[name] = theirs
+        steps += _sorted_out(theirs, old, standing, new, becomes)
+        if own:
+            steps.append(Assign(theirs, dict(own)))
     if vars(old).get("_is_full_backward_hook") is not None:
         attributes["_is_full_backward_hook"] = vars(old)["_is_full_backward_hook"]
     attributes |= custom_attributes(old, new)
     return [*steps, Assign(vars(new), attributes)] if attributes else steps
 
 
-def _kept_hooks(
-    hooks: Mapping[int, Any], old: nn.Module, standing: nn.Module, new: nn.Module, becomes: bool
-) -> dict[int, Any] | None:
-    """The hooks without those that are methods of the old layer's class; None where all of them stay as they are."""
+def _sorted_out(
+    hooks: dict[int, Any], old: nn.Module, standing: nn.Module, new: nn.Module, becomes: bool
+) -> Iterator[Step]:
+    """Take out what belongs to the old layer itself; tell load hooks, which are handed their module, of the new one."""
     foreign = not isinstance(new, type(old))
-    kept = {}
-    changed = False
+    gone = []
     for key, hook in hooks.items():
-        bound = getattr(getattr(hook, "hook", hook), "__self__", None)
-        if foreign and bound is not None and (bound is old or bound is standing):
-            changed = True
-            continue
-        if not becomes and isinstance(getattr(hook, "module", None), weakref.ref):
-            # A load hook that is handed its module would be handed the old one.
-            hook = copy.copy(hook)
-            hook.module, changed = weakref.ref(new), True
-        kept[key] = hook
-    return OrderedDict(kept) if changed else None
+        inner = getattr(hook, "hook", hook)
+        method_of = getattr(inner, "__self__", None)
+        if isinstance(inner, OldCheckpoints | DropOldKeys) or (
+            foreign and method_of is not None and (method_of is old or method_of is standing)
+        ):
+            gone.append(key)
+        elif not becomes and isinstance(getattr(hook, "module", None), weakref.ref):
+            yield Assign(vars(hook), {"module": weakref.ref(new)})
+    if gone:
+        yield Drop(hooks, tuple(gone))
 
 
 _BUILT_WITH: weakref.WeakKeyDictionary[type, frozenset[str] | None] = weakref.WeakKeyDictionary()

@@ -6,6 +6,7 @@ import sys
 import weakref
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from torch import nn
 from torch.nn.utils import parametrize
@@ -56,7 +57,17 @@ def by_becoming(scene: Scene, place: Place, new: nn.Module) -> Placement:
     """The object of the old layer takes class and state of `new`, and every reference to it sees the new layer."""
     guard_sharded(scene, place, new)
     standing = scene.draft.standing(place.module)
+    _hand_hooks(new, standing)
     return Placement((Become(standing, new, shell(place.module)),), standing, BECOME)
+
+
+def _hand_hooks(new: nn.Module, standing: nn.Module) -> None:
+    """Load hooks know their module weakly: let it be the object that lives on."""
+    hooks: dict[int, Any] = new._load_state_dict_pre_hooks
+    for hook in hooks.values():
+        known = getattr(hook, "module", None)
+        if isinstance(known, weakref.ref) and known() is new:
+            hook.module = weakref.ref(standing)
 
 
 def by_putting(scene: Scene, place: Place, new: nn.Module) -> Placement:
@@ -75,7 +86,7 @@ def by_putting(scene: Scene, place: Place, new: nn.Module) -> Placement:
     standing = scene.draft.standing(place.module)
     slots = scene.draft.spots()[place.module].slots
     outside = _outside(scene, place)
-    steps: list[Step] = [Put(owner, key, standing, new) for owner, key in slots]
+    steps: list[Step] = [Put(owner, owner._modules, key, standing, new) for owner, key in slots]
     steps += [Write(reference, new) for reference in outside]
     return Placement(tuple(steps), new, PUT, outside)
 

@@ -18,7 +18,7 @@ from ..errors import ConfigError, PlanError, SurgeryError
 from ..layers.conversion import Conversion, build, convert
 from ..origins import Computed, Initialised, Origin, Same
 from ..selection import Place
-from .carrying import carry_over, settle
+from .carrying import carry_over, has_hooks, settle
 from .guards import guard, label
 from .means import Placement, by_becoming, by_putting, by_retyping, can_become, count_references, is_held, shell
 from .scene import Scene, tensors_of
@@ -83,11 +83,26 @@ def _by_instance(scene: Scene, place: Place, edit: Replace, given: nn.Module, fi
     new = given if first or edit.share else copy.deepcopy(given)
     if first or not edit.share:
         refuse_no_layer(scene, place, new, "the given instance")
+    if first and edit.share:
+        _refuse_one_for_all_hooks(scene, place)
     refuse_misfit(scene, place, new)
     steps: list[Step] = []
     if edit.carry:
         steps = [Assign(owner, {key: tensor}) for owner, key, tensor in same_named(place.module, new)]
-    return with_steps(_fresh(scene, place, new, True, None), steps)
+    shared = edit.share and not first
+    return with_steps(_fresh(scene, place, new, True, None, shared=shared), steps)
+
+
+def _refuse_one_for_all_hooks(scene: Scene, place: Place) -> None:
+    """Raise if one instance would have to keep the hooks of several layers."""
+    hooked = [other.name for other in scene.places if has_hooks(other.module)]
+    if len(hooked) > 1:
+        raise PlanError(
+            f"cannot put one instance in place of {label(place)} and others: {' and '.join(hooked[:2])} have hooks each.",
+            "one layer would have to call those of all, and the handles that were kept could not tell them apart.",
+            name=place.name,
+            way_out="leave out share=True, or remove the hooks first:  handle.remove()",
+        )
 
 
 def _remove(scene: Scene, place: Place) -> Change:
@@ -106,6 +121,7 @@ def _fresh(
     held: bool,
     conversion: Conversion | None,
     kind: Kind = "replace",
+    shared: bool = False,
 ) -> Change:
     """The change for a layer with a state of its own."""
     becomes = not held and can_become(scene, place, type(new))
@@ -113,7 +129,7 @@ def _fresh(
     old, standing = place.module, scene.draft.standing(place.module)
     steps: list[Step] = []
     if old not in set(new.modules()):
-        steps += carry_over(old, standing, new, becomes)
+        steps += carry_over(old, standing, new, becomes, shared)
     steps += settle(new, standing, scene.reference(place), scene.present)
     if conversion is not None:
         steps += _refreshing(conversion, old, new)
@@ -287,9 +303,11 @@ def explained(place: Place, edit: Edit) -> Iterator[None]:
     try:
         yield
     except ConfigError as err:
-        first, *rest = str(err).split("\n  ")
+        text = str(err).removesuffix(f"\n  {err.way_out}")
+        first, *rest = text.split("\n  ")
         message = f"cannot {edit.describe().split()[0]} {label(place)}: {first}"
-        raise type(err)(message, *rest, name=place.name, expected=err.expected, got=err.got) from err
+        known = {"expected": err.expected, "got": err.got, "way_out": err.way_out}
+        raise type(err)(message, *rest, name=place.name, **known) from err
     except SurgeryError:
         raise
     except Exception as err:

@@ -45,7 +45,7 @@ def refuse_misfit(scene: Scene, place: Place, new: nn.Module) -> None:
 
 def _is_first(scene: Scene, place: Place) -> bool:
     for module in scene.draft.spots():
-        if width(module, _IN) is not None:
+        if any(parameter is not None for parameter in module._parameters.values()):
             return module is place.module
     return False
 

@@ -1,0 +1,224 @@
+"""Atoms: every index of every axis of every tensor carries one id, and two kinds of constraint hold between ids.
+
+    tie(a, b)              entry i of `a` and entry i of `b` live or die together
+    product(m; u1 … uk)    entry i of `m` lives if entry i of each u does: axes that a view merges or splits
+
+Ids above zero are atoms, which may go. Ids of zero and below are frozen for good, and say why: −k stands for
+`reasons[k]`. So whatever is frozen can name what froze it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+# The ids along one axis of a tensor, one an entry.
+Axis: TypeAlias = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """An operation and the module in whose forward it ran."""
+
+    operation: str
+    module: str
+
+    def __str__(self) -> str:
+        return f"{self.operation} in {self.module}" if self.module else self.operation
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why an axis keeps its size: in words, and the operation to blame."""
+
+    what: str
+    where: Where
+
+    def __str__(self) -> str:
+        return f"{self.what} ({self.where})" if self.where.operation not in self.what else f"{self.what}{self._place()}"
+
+    def _place(self) -> str:
+        return f" in {self.where.module}" if self.where.module else ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tie:
+    """Two axes whose entries live or die together, one by one."""
+
+    one: Axis
+    other: Axis
+    where: Where
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Product:
+    """An axis whose entry lives if the entries of all factors do; each factor has the length of the whole."""
+
+    whole: Axis
+    factors: tuple[Axis, ...]
+    where: Where
+
+
+NOWHERE = Where("", "")
+SINGLE = Reason("it has one entry only", NOWHERE)
+
+
+class Ledger:
+    """All atoms of a model and the constraints between them, as operations state them one after the other.
+
+    Attributes:
+        size: Atoms are 1 … size − 1.
+        ties: See `Tie`.
+        products: See `Product`.
+        frozen: Axes to be frozen, each with the index of its reason.
+        reasons: Why axes are frozen.
+        where: The operation that states the constraints at the moment.
+    """
+
+    def __init__(self) -> None:
+        self.size = 1
+        self.ties: list[Tie] = []
+        self.products: list[Product] = []
+        self.frozen: list[tuple[Axis, int]] = []
+        self.reasons: list[Reason] = [SINGLE]
+        self.where = NOWHERE
+        self.starts: list[int] = []
+        self._splits: dict[object, tuple[Axis, ...]] = {}
+        self._merges: dict[object, Axis] = {}
+        self._numbers: dict[Reason, int] = {SINGLE: 0}
+
+    # --- axes
+
+    def fresh(self, length: int) -> Axis:
+        """New atoms; an axis of one entry has none, since that entry can't go."""
+        if length <= 1:
+            return np.zeros(length, np.int64)
+        self.starts.append(self.size)
+        self.size += length
+        return np.arange(self.size - length, self.size, dtype=np.int64)
+
+    def fixed(self, length: int, why: str) -> Axis:
+        """An axis that keeps its size, and says why."""
+        if length <= 1:
+            return np.zeros(length, np.int64)
+        return np.full(length, -self.reason(why), np.int64)
+
+    def reason(self, why: str) -> int:
+        """The number under which `reasons` has this reason at the operation of the moment."""
+        reason = Reason(why, self.where)
+        number = self._numbers.get(reason)
+        if number is None:
+            number = self._numbers[reason] = len(self.reasons)
+            self.reasons.append(reason)
+        return number
+
+    # --- constraints
+
+    def tie(self, one: Axis, other: Axis) -> None:
+        """Entry i of both live or die together."""
+        if one is other:
+            return
+        if len(one) != len(other):
+            raise ValueError(f"axes of {len(one)} and {len(other)} entries can't be tied")
+        if not (is_fixed(one) and is_fixed(other)):
+            self.ties.append(Tie(one, other, self.where))
+
+    def freeze(self, axis: Axis, why: str) -> None:
+        """The axis keeps its size."""
+        if not is_fixed(axis):
+            self.frozen.append((axis, self.reason(why)))
+
+    def product(self, whole: Axis, factors: Sequence[Axis]) -> None:
+        """Entry i of `whole` lives if entry i of every factor does."""
+        self.products.append(Product(whole, tuple(factors), self.where))
+
+    # --- views
+
+    def split(self, axis: Axis, sizes: Sequence[int]) -> tuple[Axis, ...]:
+        """The axes that a view splits one into, the last running fastest."""
+        large = [i for i, size in enumerate(sizes) if size > 1]
+        if len(large) <= 1:
+            return tuple(axis if i in large else np.zeros(size, np.int64) for i, size in enumerate(sizes))
+        key = (_digest(axis), tuple(sizes))
+        if key not in self._splits:
+            self._splits[key] = self._split(axis, tuple(sizes), large)
+        return self._splits[key]
+
+    def _split(self, axis: Axis, sizes: tuple[int, ...], large: list[int]) -> tuple[Axis, ...]:
+        if is_fixed(axis):
+            return tuple(np.full(size, axis[0]) if size > 1 else np.zeros(size, np.int64) for size in sizes)
+        grid = axis.reshape(sizes)
+        varying = [i for i in large if not (grid == grid.take([0], axis=i)).all()]
+        parts = [self.fixed(size, "copies of one entry") for size in sizes]
+        if not varying:
+            self.freeze(axis, "copies of one entry")
+        elif len(varying) == 1:
+            index = tuple(slice(None) if i == varying[0] else 0 for i in range(len(sizes)))
+            parts[varying[0]] = np.ascontiguousarray(grid[index])
+        else:
+            for i in varying:
+                parts[i] = self.fresh(sizes[i])
+            self.product(axis, [_spread(parts[i], i, sizes) for i in varying])
+            self._merges[_key(parts)] = axis
+        return tuple(parts)
+
+    def merge(self, axes: Sequence[Axis], sizes: Sequence[int]) -> Axis:
+        """The one axis that a view merges several into, the last running fastest."""
+        sizes = tuple(sizes)
+        live = [i for i, axis in enumerate(axes) if not is_fixed(axis)]
+        length = int(np.prod(sizes, dtype=np.int64))
+        if not live:
+            return np.full(length, next((axis[0] for axis in axes if len(axis) > 1), 0), np.int64)
+        if len(live) == 1:
+            return axes[live[0]] if length == sizes[live[0]] else _spread(axes[live[0]], live[0], sizes)
+        key = _key([axis if i in live else np.zeros(len(axis), np.int64) for i, axis in enumerate(axes)])
+        merged = self._merges.get(key)
+        if merged is None or len(merged) != length:
+            merged = self._merges[key] = self.fresh(length)
+            self.product(merged, [_spread(axes[i], i, sizes) for i in live])
+            self._splits[(_digest(merged), sizes)] = tuple(axes)
+        return merged
+
+
+def is_fixed(axis: Axis) -> bool:
+    """Whether none of the entries may go."""
+    return len(axis) == 0 or not (axis[0] > 0 or (axis > 0).any())
+
+
+def broadcast(ledger: Ledger, axes: Sequence[tuple[Sequence[Axis], Sequence[int]]], shape: Sequence[int]) -> list[Axis]:
+    """The axes of an elementwise result: those of the tensors given, aligned at the end, tied where two meet."""
+    result: list[Axis | None] = [None] * len(shape)
+    for tensor_axes, tensor_shape in axes:
+        offset = len(shape) - len(tensor_shape)
+        for i, (axis, size) in enumerate(zip(tensor_axes, tensor_shape, strict=True)):
+            if i + offset < 0 or size != shape[i + offset] or size <= 1:
+                continue
+            known = result[i + offset]
+            if known is not None:
+                ledger.tie(known, axis)
+            if known is None or is_fixed(known):
+                result[i + offset] = axis
+    return [
+        ledger.fixed(size, "no tensor gives it") if axis is None else axis
+        for axis, size in zip(result, shape, strict=True)
+    ]
+
+
+def _spread(axis: Axis, at: int, sizes: tuple[int, ...]) -> Axis:
+    """One axis of a grid of these sizes, repeated over all of it."""
+    shape = [1] * len(sizes)
+    shape[at] = sizes[at]
+    return np.ascontiguousarray(np.broadcast_to(axis.reshape(shape), sizes)).reshape(-1)
+
+
+def _digest(axis: Axis) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(axis).data, digest_size=16).digest()
+
+
+def _key(axes: Sequence[Axis]) -> tuple[bytes, ...]:
+    return tuple(_digest(axis) for axis in axes)

@@ -1,0 +1,331 @@
+"""From constraints to classes: which atoms are one, which are frozen, and which classes are products of others.
+
+Connected components over ties; frozen is carried through products; a product with one live factor is a tie; two products
+of one class are matched factor by factor. What can't be matched is frozen. Every step notes the product that it follows
+from, so that `paths.py` can tell why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from .atoms import Axis, Ledger
+
+Flags = npt.NDArray[np.bool_]
+_MOST_ROUNDS = 500
+
+
+@dataclass
+class Links:
+    """Pairs of atoms that are in one class, with where that comes from.
+
+    Attributes:
+        one: Ids, frozen ones negative or zero.
+        other: Their partners.
+        source: Index into the ledger's ties; or, for what follows from product k, −1 − k.
+    """
+
+    one: list[Axis] = field(default_factory=list)
+    other: list[Axis] = field(default_factory=list)
+    source: list[Axis] = field(default_factory=list)
+
+    def add(self, one: Axis, other: Axis, source: Axis) -> bool:
+        """Note some pairs; answers whether there were any."""
+        if len(one):
+            self.one.append(one)
+            self.other.append(other)
+            self.source.append(source)
+        return bool(len(one))
+
+    def arrays(self) -> tuple[Axis, Axis, Axis]:
+        """All pairs."""
+        empty = np.zeros(0, np.int64)
+        return (
+            np.concatenate([empty, *self.one]),
+            np.concatenate([empty, *self.other]),
+            np.concatenate([empty, *self.source]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Classes:
+    """What lives and dies together.
+
+    Attributes:
+        labels: Atom → class; class 0 is what is frozen.
+        count: How many classes there are.
+        whole: Classes that are products of others, each once.
+        factors: For each of `whole` the classes that it is a product of, filled up with 0.
+        primes: For each of `whole` the classes that are no products which it comes down to, filled up with 0.
+        links: All pairs of atoms that are one, for `paths.py`.
+    """
+
+    labels: Axis
+    count: int
+    whole: Axis
+    factors: Axis
+    primes: Axis
+    links: Links
+
+    def of(self, axis: Axis) -> Axis:
+        """The class of each entry of an axis."""
+        return self.labels[np.maximum(axis, 0)]
+
+    def alive(self, dead: Flags) -> Flags:
+        """For each class whether it lives when the prime classes flagged in `dead` go."""
+        alive = ~dead
+        alive[0] = True
+        if len(self.whole):
+            alive[self.whole] = ~(dead[self.primes] & (self.primes > 0)).any(1)
+        return alive
+
+    def primes_of(self, classes: Axis) -> Axis:
+        """The prime classes, each once and in order, on which the given ones depend."""
+        classes = np.unique(classes)
+        composite = np.isin(classes, self.whole)
+        rows = np.searchsorted(self.whole, classes[composite])
+        found = np.unique(np.concatenate([classes[~composite], self.primes[rows].reshape(-1)]))
+        return found[found > 0]
+
+
+def solve(ledger: Ledger) -> Classes:
+    """The classes of all atoms."""
+    return _Solver(ledger).run()
+
+
+class _Solver:
+    """Rows of products and the links found so far. A row is one entry of one product."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger, self.links = ledger, Links()
+        for number, tie in enumerate(ledger.ties):
+            self.links.add(tie.one, tie.other, np.full(len(tie.one), number))
+        for axis, reason in ledger.frozen:
+            self.links.add(axis, np.full(len(axis), -reason), np.full(len(axis), -1))
+        self.where = [product.where for product in ledger.products]
+        width = max((len(product.factors) for product in ledger.products), default=1)
+        rows = [(p.whole, _columns(p.factors, width), i) for i, p in enumerate(ledger.products)]
+        self.m = np.concatenate([np.zeros(0, np.int64), *(whole for whole, _, _ in rows)])
+        self.c = np.concatenate([np.zeros((0, width), np.int64), *(columns for _, columns, _ in rows)])
+        self.p = np.concatenate([np.zeros(0, np.int64), *(np.full(len(whole), i) for whole, _, i in rows)])
+        self.parent = np.arange(ledger.size)
+        self.joined = 0
+
+    def run(self) -> Classes:
+        for _ in range(_MOST_ROUNDS):
+            self._join()
+            if not len(self.m):
+                break
+            if not self._step() and not self._match():
+                break
+        else:
+            self._give_up()
+        return self._classes()
+
+    def _join(self) -> None:
+        """Bring the components up to date with the links added since."""
+        one = np.concatenate([np.zeros(0, np.int64), *self.links.one[self.joined :]])
+        other = np.concatenate([np.zeros(0, np.int64), *self.links.other[self.joined :]])
+        self.joined = len(self.links.one)
+        self.parent = union(self.parent, np.maximum(one, 0), np.maximum(other, 0))
+
+    # --- one round
+
+    def _step(self) -> bool:
+        """What follows from single rows; answers whether anything did."""
+        whole, parts = self._labels(self.m), self._labels(self.c)
+        is_frozen, frozen = whole == 0, parts == 0
+        found = self._frozen_whole(is_frozen[:, None] & ~frozen)
+        live = _distinct(np.where(frozen, -1, parts))
+        count = (live >= 0).sum(1)
+        found |= self._all_frozen((count == 0) & ~is_frozen)
+        found |= self._one_left((count == 1) & ~is_frozen, parts, live)
+        inside = ((parts == whole[:, None]) & ~frozen).any(1) & (count >= 2) & ~is_frozen
+        return self._contains_itself(inside, frozen) or found
+
+    def _labels(self, atoms: Axis) -> Axis:
+        return self.parent[np.maximum(atoms, 0)]
+
+    def _frozen_whole(self, at: Flags) -> bool:
+        """An entry that stays needs all its factors."""
+        rows, columns = np.nonzero(at)
+        # Linked to the whole: that is where the reason is found.
+        return self.links.add(self.c[rows, columns], self.m[rows], -1 - self.p[rows])
+
+    def _all_frozen(self, at: Flags) -> bool:
+        """An entry all of whose factors stay does so, too."""
+        rows = np.nonzero(at)[0]
+        return self.links.add(self.m[rows], self.c[rows, 0], -1 - self.p[rows])
+
+    def _one_left(self, at: Flags, parts: Axis, live: Axis) -> bool:
+        rows = np.nonzero(at)[0]
+        column = (parts[rows] == live[rows, :1]).argmax(1)
+        partner = self.c[rows, column]
+        news = self._labels(partner) != self._labels(self.m[rows])
+        return self.links.add(self.m[rows][news], partner[news], -1 - self.p[rows][news])
+
+    def _contains_itself(self, at: Flags, frozen: Flags) -> bool:
+        """m = m · u: u lives wherever m does; taken for one class, which asks for more than needed."""
+        rows, columns = np.nonzero(at[:, None] & ~frozen)
+        news = self._labels(self.c[rows, columns]) != self._labels(self.m[rows])
+        rows, columns = rows[news], columns[news]
+        return self.links.add(self.m[rows], self.c[rows, columns], -1 - self.p[rows])
+
+    # --- two products of one class
+
+    def _match(self) -> bool:
+        """Match factors wherever one class is a product in two ways; answers whether anything followed."""
+        whole, parts = self._labels(self.m), self._labels(self.c)
+        live = _distinct(np.where(parts == 0, -1, parts))
+        rows = np.nonzero((whole != 0) & ((live >= 0).sum(1) >= 2))[0]
+        rows = rows[np.argsort(whole[rows], kind="stable")]
+        lead = _leaders(whole[rows], rows)
+        differ = (live[rows] != live[lead]).any(1)
+        rows, lead = rows[differ], lead[differ]
+        pairs = self.p[lead] * np.int64(len(self.where)) + self.p[rows]
+        found = False
+        for pair in np.unique(pairs):
+            here = pairs == pair
+            found |= self._match_products(lead[here], rows[here], parts)
+        return found
+
+    def _match_products(self, some: Axis, others: Axis, parts: Axis) -> bool:
+        """Two ways of dividing the same entries: equal factors cancel, those of one pattern are one."""
+        mine, theirs = self._live_columns(some, parts), self._live_columns(others, parts)
+        left = []
+        for i in mine:
+            same = next((j for j in theirs if (parts[some, i] == parts[others, j]).all()), None)
+            theirs.remove(same) if same is not None else left.append(i)
+        found, mine, left = False, left, []
+        for i in mine:
+            alike = next((j for j in theirs if _one_pattern(parts[some, i], parts[others, j])), None)
+            if alike is None:
+                left.append(i)
+                continue
+            theirs.remove(alike)
+            found |= self.links.add(self.c[some, i], self.c[others, alike], -1 - self.p[others])
+        if not left and not theirs:
+            return found
+        if len(left) == 1 and theirs:
+            return self._refine(self.c[some, left[0]], self.c[others][:, theirs], others) or found
+        if len(theirs) == 1 and left:
+            return self._refine(self.c[others, theirs[0]], self.c[some][:, left], some) or found
+        return self._clash(some, left) | self._clash(others, theirs) or found
+
+    def _live_columns(self, rows: Axis, parts: Axis) -> list[int]:
+        return [int(j) for j in np.nonzero((parts[rows] != 0).any(0))[0]]
+
+    def _refine(self, whole: Axis, columns: Axis, rows: Axis) -> bool:
+        """A factor on one side is the product of what is left on the other."""
+        width = max(self.c.shape[1], columns.shape[1])
+        self.c = np.pad(self.c, ((0, 0), (0, width - self.c.shape[1])))
+        columns = np.pad(columns, ((0, 0), (0, width - columns.shape[1])))
+        new = np.unique(np.concatenate([whole[:, None], columns], 1), axis=0)
+        known = np.concatenate([self.m[:, None], self.c], 1)
+        new = new[~_rows_in(new, known)]
+        if not len(new):
+            return False
+        self.m, self.c = np.concatenate([self.m, new[:, 0]]), np.concatenate([self.c, new[:, 1:]])
+        self.p = np.concatenate([self.p, np.full(len(new), len(self.where))])
+        self.where.append(self.where[self.p[rows[0]]])
+        return True
+
+    def _clash(self, rows: Axis, columns: list[int]) -> bool:
+        """Factors of which it isn't known what they have to do with each other stay."""
+        atoms = self.c[rows][:, columns].reshape(-1)
+        atoms = atoms[self._labels(atoms) != 0]
+        self.ledger.where = self.where[self.p[rows[0]]]
+        reason = self.ledger.reason("divided in two ways that don't match")
+        return self.links.add(atoms, np.full(len(atoms), -reason), np.full(len(atoms), -1))
+
+    def _give_up(self) -> None:
+        """Freeze all that is still a product; more rounds than this mean that something goes round in a circle."""
+        for rows in (self.m, *self.c.T):
+            atoms = rows[self._labels(rows) != 0]
+            reason = self.ledger.reason("a chain of views too long to follow")
+            self.links.add(atoms, np.full(len(atoms), -reason), np.full(len(atoms), -1))
+        self._join()
+
+    # --- the answer
+
+    def _classes(self) -> Classes:
+        count_of, labels = np.unique(self.parent, return_inverse=True)
+        whole, parts = labels[np.maximum(self.m, 0)], labels[np.maximum(self.c, 0)]
+        live = np.sort(_distinct(np.where(parts == 0, -1, parts)), 1)[:, ::-1]
+        rows = np.nonzero((whole != 0) & ((live >= 0).sum(1) >= 2))[0]
+        wholes, first = np.unique(whole[rows], return_index=True)
+        factors = np.maximum(live[rows[first]], 0)
+        self._note_products()
+        return Classes(labels, len(count_of), wholes, factors, _primes(wholes, factors), self.links)
+
+    def _note_products(self) -> None:
+        # For paths: a link that follows from a product tells of its operation.
+        self.links.source = [source.copy() for source in self.links.source]
+        self.ledger.product_places = self.where
+
+
+def union(parent: Axis, one: Axis, other: Axis) -> Axis:
+    """Components after joining pairs, given those before; each component is called by its smallest member."""
+    while True:
+        a, b = parent[one], parent[other]
+        apart = a != b
+        if not apart.any():
+            return parent
+        one, other, a, b = one[apart], other[apart], a[apart], b[apart]
+        parent = parent.copy()
+        np.minimum.at(parent, np.maximum(a, b), np.minimum(a, b))
+        while (parent[parent] != parent).any():
+            parent = parent[parent]
+
+
+def _columns(factors: tuple[Axis, ...], width: int) -> Axis:
+    columns = np.zeros((len(factors[0]), width), np.int64)
+    for i, factor in enumerate(factors):
+        columns[:, i] = factor
+    return columns
+
+
+def _distinct(parts: Axis) -> Axis:
+    """Each row's labels once, in falling order, filled up with −1."""
+    ordered = np.sort(parts, 1)
+    again = np.zeros_like(ordered, dtype=bool)
+    again[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
+    return np.sort(np.where(again, -1, ordered), 1)[:, ::-1]
+
+
+def _leaders(labels: Axis, rows: Axis) -> Axis:
+    """For each row the first one of the same label, given rows in the order of their labels."""
+    if not len(rows):
+        return rows
+    first = np.concatenate([[True], labels[1:] != labels[:-1]])
+    return rows[np.maximum.accumulate(np.where(first, np.arange(len(rows)), 0))]
+
+
+def _one_pattern(one: Axis, other: Axis) -> bool:
+    """Whether two columns repeat in the same rhythm, so that they name the same things."""
+    pairs = np.unique(np.stack([one, other], 1), axis=0)
+    return len(pairs) == len(np.unique(one)) == len(np.unique(other))
+
+
+def _rows_in(rows: Axis, known: Axis) -> Flags:
+    there = {row.tobytes() for row in np.ascontiguousarray(known)}
+    return np.array([row.tobytes() in there for row in np.ascontiguousarray(rows)], bool)
+
+
+def _primes(wholes: Axis, factors: Axis) -> Axis:
+    """Factors of factors, until none is a product."""
+    primes = factors
+    for _ in range(16):
+        composite = np.isin(primes, wholes) & (primes > 0)
+        if not composite.any() or not len(wholes):
+            break
+        at = np.minimum(np.searchsorted(wholes, primes), len(wholes) - 1)
+        deeper = np.where(composite[:, :, None], factors[at], 0)
+        kept = np.where(composite, 0, primes)
+        primes = np.concatenate([kept, deeper.reshape(len(primes), -1)], 1)
+        primes = np.maximum(_distinct(np.where(primes == 0, -1, primes)), 0)
+        primes = primes[:, : max(1, int((primes > 0).sum(1).max()))]
+    return primes
