@@ -1,6 +1,6 @@
 """Every ReLU of a ResNet-18 becomes a layer of one's own: ReLU and Dropout in one.
 
-    python examples/a_fused_relu.py
+python examples/a_fused_relu.py
 """
 
 import torch

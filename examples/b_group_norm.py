@@ -1,7 +1,7 @@
 """Every BatchNorm2d of a ResNet-18 becomes a GroupNorm with 8 groups.
 
-The number of channels comes from each old layer, and so does the affine map. The statistics are others from now on, so a
-trained network has to be tuned a little: `demo.py` shows that.
+The number of channels comes from each old layer, and so does the affine map. The statistics are others from now on, so
+a trained network has to be tuned a little: `demo.py` shows that.
 
     python examples/b_group_norm.py
 """
@@ -29,7 +29,9 @@ def main() -> None:
     groups = ts.select(model, nn.GroupNorm).modules
     assert [group.num_channels for group in groups[:2]] == [64, 64] and groups[-1].num_channels == 512
     assert all(group.num_groups == 8 for group in groups)
-    assert all(group.weight is weight and group.bias is bias for group, (weight, bias) in zip(groups, affine, strict=True))
+    assert all(
+        group.weight is weight and group.bias is bias for group, (weight, bias) in zip(groups, affine, strict=True)
+    )
     print("the affine Parameters are the very objects that the BatchNorms had")
 
     # A batch norm lets the images of a batch influence each other in training; a group norm doesn't.

@@ -1,7 +1,7 @@
 """Every 1×1 convolution of a ResNet-18 becomes a 3×3 one that computes the same.
 
-The trained weight sits in the middle of the larger kernel, and the padding follows; strides and shapes are what they were.
-The new taps are zero, not frozen: training can use them.
+The trained weight sits in the middle of the larger kernel, and the padding follows; strides and shapes are what they
+were. The new taps are zero, not frozen: training can use them.
 
     python examples/c_larger_kernels.py
 """

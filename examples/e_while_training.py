@@ -32,7 +32,7 @@ def nested() -> nn.Module:
     return nn.Sequential(OrderedDict(**stages, flat=nn.Flatten(), head=nn.Linear(16 * 8 * 8, 10)))
 
 
-def batches(size: int = 64) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(size: int = 32) -> Iterator[tuple[Tensor, Tensor]]:
     """Handwritten digits as images of three channels, in random order, without end."""
     images, digits = (torch.from_numpy(array) for array in load_digits(return_X_y=True))
     images = images.float().reshape(-1, 1, 8, 8).expand(-1, 3, 8, 8) / 16
@@ -53,9 +53,9 @@ def train(net: nn.Module, optimizer: torch.optim.Optimizer, data: Iterator[tuple
     return total
 
 
-def change_while_training(name: str, net: nn.Module, conv: nn.Module) -> None:
+def change_while_training(name: str, net: nn.Module, conv: nn.Module, lr: float) -> None:
     """Train; make the kernel of `conv` larger and every ReLU a SiLU; train on with the same optimizer."""
-    optimizer, data = torch.optim.AdamW(net.parameters(), lr=5e-4), batches()
+    optimizer, data = torch.optim.AdamW(net.parameters(), lr=lr), batches()
     losses = [train(net, optimizer, data, 8) for _ in range(2)]
     weight, momentum = conv.weight, optimizer.state[conv.weight]["exp_avg"]
 
@@ -78,11 +78,11 @@ def change_while_training(name: str, net: nn.Module, conv: nn.Module) -> None:
 def main() -> None:
     torch.manual_seed(0)
     net = plain()
-    change_while_training("plain", net, next(net.children()))
+    change_while_training("plain", net, next(net.children()), lr=5e-3)
     net = nested()
-    change_while_training("nested", net, next(next(net.layer4.children()).children()))
+    change_while_training("nested", net, next(next(net.layer4.children()).children()), lr=1e-3)
     net = resnet18(num_classes=10)
-    change_while_training("not sequential", net, next(next(net.layer4.children()).children()))
+    change_while_training("not sequential", net, next(next(net.layer4.children()).children()), lr=5e-4)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Every Linear of a Llama becomes a Linear of one's own, while the model is on the meta device and holds no memory.
 
-    python examples/f_llama_on_meta.py
+python examples/f_llama_on_meta.py
 """
 
 import torch

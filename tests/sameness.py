@@ -67,6 +67,7 @@ def fingerprint(tensor):
     """The bits of a tensor: NaN equals NaN, and 0.0 is not −0.0."""
     if tensor.is_meta:
         return None
+    tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
     return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 

@@ -113,7 +113,7 @@ class Become:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """`slots[key]` holds `new`, where `old` was; `slots` are the `_modules` that `owner` had, whatever it has become."""
+    """`slots[key]` holds `new`, where `old` was; `slots` are the `_modules` that `owner` has when the plan is made."""
 
     owner: nn.Module
     slots: MutableMapping[str, nn.Module | None]
@@ -225,18 +225,19 @@ class Follow:
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """A tensor that the user has given gets the dtype and device of the layer in whose place it comes."""
+    """A tensor that comes new has the dtype and device that the ones in its place have when the edit is applied."""
 
     tensor: Tensor
-    device: torch.device
-    dtype: torch.dtype
+    reference: Tensor
 
     def snapshot(self) -> Restore:
         tensor, old = self.tensor, self.tensor.data
         return lambda: setattr(tensor, "data", old)
 
     def apply(self) -> None:
-        self.tensor.data = self.tensor.data.to(self.device, self.dtype)
+        dtype = self.reference.dtype if is_plain_float(self.tensor) else self.tensor.dtype
+        if (self.tensor.dtype, self.tensor.device) != (dtype, self.reference.device):
+            self.tensor.data = self.tensor.data.to(self.reference.device, dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,12 +250,26 @@ class Refresh:
     versions: tuple[int, ...]
 
     def snapshot(self) -> Restore:
-        tensor, old = self.tensor, self.tensor.data
-        return lambda: setattr(tensor, "data", old)
+        tensor, old, trained = self.tensor, self.tensor.data, self.tensor.requires_grad
+
+        def restore() -> None:
+            tensor.data = old
+            tensor.requires_grad_(trained)
+
+        return restore
 
     def apply(self) -> None:
-        if tuple(version(self.sources[name]) for name in self.origin.sources) != self.versions:
+        first = self.sources[self.origin.sources[0]]
+        moved = (first.dtype, first.device) != (self.tensor.dtype, self.tensor.device)
+        if moved or tuple(version(self.sources[name]) for name in self.origin.sources) != self.versions:
             self.tensor.data = evaluate(self.origin, self.sources)
+        if isinstance(first, nn.Parameter) and isinstance(self.tensor, nn.Parameter):
+            self.tensor.requires_grad_(first.requires_grad)
+
+
+def is_plain_float(tensor: Tensor) -> bool:
+    """Whether a tensor holds floating-point numbers that may be cast: not quantized, not an 8-bit storage format."""
+    return tensor.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def version(tensor: Tensor) -> int:

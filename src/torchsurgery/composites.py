@@ -70,7 +70,7 @@ def _on_first_argument(
 
 
 def _on_first_tensor(layer: nn.Module, answer: Any) -> Any:
-    if isinstance(answer, Tensor):
+    if isinstance(answer, Tensor) or hasattr(type(answer), "__torch_function__"):  # such as the proxies of torch.fx
         return layer(answer)
     if isinstance(answer, tuple | list) and answer and isinstance(answer[0], Tensor):
         items = (layer(answer[0]), *answer[1:])
@@ -126,6 +126,21 @@ class DropOldKeys:
     def __call__(self, module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
         for key in self.keys:
             state.pop(prefix + key, None)
+
+
+def every_key(module: nn.Module) -> frozenset[str]:
+    """The names of the module's tensors, now and at the times before what earlier edits have done in it."""
+    found = {name for name, tensor in (module._parameters | module._buffers).items() if tensor is not None}
+    for key, child in module._modules.items():
+        if child is not None:
+            found |= {f"{key}.{name}" for name in every_key(child)}
+    for wrapped in module._load_state_dict_pre_hooks.values():
+        hook = getattr(wrapped, "hook", None)
+        if isinstance(hook, OldCheckpoints):
+            found |= every_key(module.get_submodule(hook.inner))
+        elif isinstance(hook, DropOldKeys):
+            found |= hook.keys
+    return frozenset(found)
 
 
 def _entries(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -21,11 +21,12 @@ def refuse_new_parameters(draft: Draft, name: str, label: str, old: nn.Module, n
     Raises:
         PlanError: naming the layer and the way out.
     """
-    before, after = set(map(id, old.parameters())), set(map(id, new.parameters()))
-    if before == after or not dist.is_available() or not dist.is_initialized():
+    if not dist.is_available() or not dist.is_initialized():
+        return
+    if set(map(id, old.parameters())) == set(map(id, new.parameters())):
         return
     above = [draft.root, *(module for module, _ in draft.ancestors(name))]
-    sharded = [module for module in (old, *above) if is_sharded(module)]
+    sharded = [module for module in (old, *above) if is_sharded(type(module))]
     if sharded and not _is_whole_unit(old, new):
         raise PlanError(
             f"cannot put other Parameters into {label}: it belongs to an FSDP unit ({type(sharded[0]).__name__}), "
@@ -41,14 +42,14 @@ def refuse_new_parameters(draft: Draft, name: str, label: str, old: nn.Module, n
         )
 
 
-def is_sharded(module: nn.Module) -> bool:
-    """Whether `fully_shard` or FSDP was called on `module` itself."""
-    return any(kind.__name__ in ("FSDPModule", "FullyShardedDataParallel") for kind in type(module).__mro__)
+def is_sharded(kind: type) -> bool:
+    """Whether a class is that of a module on which `fully_shard` or FSDP was called."""
+    return any(base.__name__ in ("FSDPModule", "FullyShardedDataParallel") for base in kind.__mro__)
 
 
 def _is_whole_unit(old: nn.Module, new: nn.Module) -> bool:
     """A block that was a unit of its own may give way to another one."""
-    return is_sharded(old) and is_sharded(new)
+    return is_sharded(type(old)) and is_sharded(type(new))
 
 
 def _ddp_around(modules: list[nn.Module]) -> str | None:

@@ -14,7 +14,7 @@ from . import history, text
 from .changes import Assign, Change, Planned, Step
 from .edits import Edit, Insert, New, Remove, Replace, Wrap
 from .errors import PlanError, SelectionError
-from .layers.fastpaths import Setting, never_called, settings_for
+from .layers.fastpaths import Setting, never_called, reads_children, settings_for
 from .origins import Initialised
 from .planning.randomness import random_state_kept
 from .planning.replacing import replace_all
@@ -25,7 +25,7 @@ from .selection import Place, Selection, Target, resolve
 from .stats import Size, size_of
 from .surgery import Surgery, perform
 from .training import carry_optimizers
-from .tree import Draft, uncompiled
+from .tree import Draft, every_module, uncompiled
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,12 +205,14 @@ class Plan:
     @cached_property
     def before(self) -> Size:
         """The model's size as it is."""
-        return _size(Draft(self.draft.model))
+        return _size(every_module(self.draft.model))
 
     @cached_property
     def after(self) -> Size:
         """The model's size as it will be."""
-        return _size(self.draft)
+        if all(vars(change.old) is vars(change.new) for change in self.changes):
+            return self.before
+        return _size(self.draft.spots())
 
     def __repr__(self) -> str:
         return text.plan_line(self.draft.model, self.planned, self.before, self.after)
@@ -255,12 +257,22 @@ def _plan_edit(draft: Draft, edit: Edit, widths_changed: bool) -> Planned:
     skipped: tuple[str, ...] = ()
     if isinstance(edit, Replace | Remove):
         places, skipped = _outermost(places)
+    elif len(places) > 1 and "" in places[0].names:
+        # What lies inside comes first, since the model's object becomes what is put around it.
+        inside = _changes_at(draft, places[1:], edit, widths_changed)
+        return Planned(edit, (*inside, *_changes_at(draft, places[:1], edit, widths_changed)))
+    return Planned(edit, _changes_at(draft, places, edit, widths_changed), skipped)
+
+
+def _changes_at(draft: Draft, places: tuple[Place, ...], edit: Edit, widths_changed: bool) -> tuple[Change, ...]:
     scene = Scene(draft, places, widths_changed)
     changes = replace_all(scene, edit) if isinstance(edit, Replace | Remove) else surround_all(scene, edit)
-    follows = _follow_ups(draft, places, changes)
-    changes = [_warned(draft, place, change) for place, change in zip(places, changes, strict=True)]
+    follows: list[Change] = []
+    if scene.has_kind(reads_children):
+        follows = _follow_ups(draft, places, changes)
+        changes = [_warned(draft, place, change) for place, change in zip(places, changes, strict=True)]
     _lay_in(draft, places, changes)
-    return Planned(edit, (*changes, *follows), skipped)
+    return (*changes, *follows)
 
 
 def _lay_in(draft: Draft, places: Iterable[Place], changes: Iterable[Change]) -> None:
@@ -277,8 +289,8 @@ def _outermost(places: tuple[Place, ...]) -> tuple[tuple[Place, ...], tuple[str,
     names = {name for place in places for name in place.names}
     if "" in names:
         return tuple(p for p in places if "" in p.names), tuple(sorted(names - {""}))
-    kept = tuple(p for p in places if not any(_below(name, names) for name in p.names))
-    return kept, tuple(p.name for p in places if p not in kept) if len(kept) < len(places) else ()
+    inside = {p.module for p in places if any(_below(name, names) for name in p.names)}
+    return tuple(p for p in places if p.module not in inside), tuple(p.name for p in places if p.module in inside)
 
 
 def _below(name: str, names: set[str]) -> bool:
@@ -345,10 +357,10 @@ def _begin_alike(change: Change, other: Change) -> None:
             tensor.data.copy_(values[name].data)
 
 
-def _size(draft: Draft) -> Size:
-    parameters: list[Tensor] = []
-    buffers: list[Tensor] = []
-    for module in draft.spots():
-        parameters += [p for p in module._parameters.values() if p is not None]
-        buffers += [b for b in module._buffers.values() if b is not None]
-    return size_of(parameters, buffers)
+def _size(modules: Iterable[nn.Module]) -> Size:
+    parameters: list[Tensor | None] = []
+    buffers: list[Tensor | None] = []
+    for module in modules:
+        parameters += module._parameters.values()
+        buffers += module._buffers.values()
+    return size_of((p for p in parameters if p is not None), (b for b in buffers if b is not None))

@@ -290,10 +290,10 @@ def _by_places(draft: Draft, places: tuple[Place, ...], model: nn.Module) -> _Ma
             f"this selection is of another model ({type(model).__name__}).",
             way_out="select on the model that is to be changed:  ts.select(model, …)",
         )
-    asked = {place.module: place.asked for place in places}
+    asked = {draft.standing(place.module): place.asked for place in places}
     there = {draft.standing(module) for module in draft.spots()}
     for place in places:
-        if place.module not in there:
+        if draft.standing(place.module) not in there:
             called = f"{place.name!r} ({type(place.module).__name__})" if place.name else type(place.module).__name__
             raise SelectionError(
                 f"the layer {called} is not a part of {type(draft.model).__name__}, or no more.",
@@ -389,11 +389,13 @@ def _parents(name: str) -> Iterator[str]:
 
 def _rows(selection: Selection, most: int = 12) -> list[str]:
     """The selected layers, one a line, long lists folded with a count."""
+    places = selection.places[:most]
+    names = [" = ".join(name or "(the model)" for name in place.names) for place in places]
+    width = max(map(len, names), default=0)
     rows = []
-    for place in selection.places[:most]:
+    for name, place in zip(names, places, strict=True):
         text, more, _ = repr(place.module).partition("\n")
-        names = " = ".join(name or "(the model)" for name in place.names)
-        rows.append(f"{names}  {text}{' … )' if more else ''}")
+        rows.append(f"{name:<{width}}  {text}{' … )' if more else ''}")
     return rows + ([f"… {len(selection) - most} more"] if len(selection) > most else [])
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +23,9 @@ class Size:
 
 
 def size_of(parameters: Iterable[Tensor], buffers: Iterable[Tensor]) -> Size:
-    """The size of distinct tensors."""
-    own = {id(p): p for p in parameters}
-    others = {id(b): b for b in buffers if id(b) not in own}
+    """The size of distinct tensors; those of lazy layers have none yet."""
+    own = {id(p): p for p in parameters if not is_lazy(p)}
+    others = {id(b): b for b in buffers if id(b) not in own and not is_lazy(b)}
     params = sum(p.numel() for p in own.values())
     return Size(params, sum(t.numel() * t.element_size() for t in (*own.values(), *others.values())))
 

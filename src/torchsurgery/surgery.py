@@ -11,10 +11,13 @@ import torch
 from torch import nn
 
 from . import history, text
-from .changes import Become, Change, Placing, Put, Restore, Retype, Step
+from .changes import Become, Change, Put, Refresh, Restore, Retype, Step
 from .checks import check as run_check
 from .errors import PlanError, SurgeryError
+from .layers.building import tensors_of
+from .origins import Same
 from .stats import Size
+from .tree import every_module
 
 
 @dataclass(slots=True)
@@ -75,11 +78,14 @@ class Surgery:
                 way_out="undo that one first, the last comes first",
             )
         _refuse_if_moved(self.changes)
-        _restore_all(state.restores)
-        history.forget(self.model, state.entry)
-        _follow_model(self.model, self.changes, state.where)
-        self._state.clear()
-        _forget_graphs(self.model)
+        now = _whereabouts(self.model)
+        try:
+            _restore_all(state.restores)
+        finally:  # an interrupt is raised when all is restored
+            history.forget(self.model, state.entry)
+            self._state.clear()
+            _follow_model(self.changes, state.where, now)
+            _forget_graphs(self.model)
 
     def __repr__(self) -> str:
         return text.surgery_line(self.model_name, self.changes, self.before, self.after, self.in_force)
@@ -107,11 +113,10 @@ def perform(
         PlanError: if the model is no longer what it was when the changes were planned.
         VerificationError: if the check fails.
     """
-    _refuse_if_stale(changes)
+    _refuse_if_stale(model, changes)
     steps = [step for change in changes for step in change.steps]
     steps += further
     restores: list[Restore] = []
-    where = _whereabouts(model)
     entry: history.Entry | None = None
     try:
         for step in steps:
@@ -121,17 +126,18 @@ def perform(
         _forget_graphs(model)
         if check is not None:
             run_check(model, check, layers=history.altered(model))
+        state = _State(restores, entry, _whereabouts(model))
     except BaseException:
         _restore_all(restores)
         if entry is not None:
             history.forget(model, entry)
         raise
-    return Surgery(model, tuple(changes), *sizes, type(model).__name__, [_State(restores, entry, where)])
+    return Surgery(model, tuple(changes), *sizes, type(model).__name__, [state])
 
 
 def _brought(model: nn.Module, changes: Sequence[Change]) -> list[nn.Module]:
     """The new layers as they are in the model now."""
-    there = set(model.modules())
+    there = every_module(model)
     own = (change for change in changes if change.kind != "follow")
     return [layer for change in own for layer in (change.standing, change.new) if layer in there]
 
@@ -153,18 +159,22 @@ def _restore_all(restores: Sequence[Restore]) -> None:
         raise interrupted
 
 
-def _placings(changes: Sequence[Change]) -> Iterator[tuple[Change, Placing]]:
+def _placings(changes: Sequence[Change]) -> Iterator[tuple[Change, Retype | Become | Put]]:
     for change in changes:
         for step in change.steps:
             if isinstance(step, Retype | Become | Put):
                 yield change, step
 
 
-def _refuse_if_stale(changes: Sequence[Change]) -> None:
+def _refuse_if_stale(model: nn.Module, changes: Sequence[Change]) -> None:
     """Raise if the model no longer holds what it held when the plan was made."""
     seen: set[Hashable] = set()
+    there = every_module(model)
     for change, step in _placings(changes):
-        if step.target not in seen and not step.fits():
+        owner = step.owner if isinstance(step, Put) else step.module
+        if owner not in there:
+            there |= {module for other in changes for module in other.new.modules()}  # what the plan itself has brought
+        if owner not in there or (step.target not in seen and not step.fits()):
             raise PlanError(
                 f"{change.name or 'the model'} is no longer the layer that the plan was made for.",
                 f"expected {text.layer(change.old)}",
@@ -173,6 +183,25 @@ def _refuse_if_stale(changes: Sequence[Change]) -> None:
                 way_out="make the plan anew:  ts.plan(model)",
             )
         seen.add(step.target)
+    for change in changes:
+        if change.origins and (name := _rebound(change)):
+            raise PlanError(
+                f"{f'{change.name}.{name}'.lstrip('.')} is no longer the tensor that the plan was made for.",
+                name=change.name,
+                expected=name,
+                way_out="make the plan anew:  ts.plan(model)",
+            )
+
+
+def _rebound(change: Change) -> str | None:
+    """A tensor that was to be carried, where the old layer has been assigned another one since."""
+    old, new = tensors_of(change.old), tensors_of(change.new)
+    for name, origin in change.origins.items():
+        if isinstance(origin, Same) and old.get(origin.source) is not new.get(name):
+            return origin.source
+    refreshed = (step for step in change.steps if isinstance(step, Refresh))
+    sources = ((name, step.sources[name]) for step in refreshed for name in step.origin.sources)
+    return next((name for name, tensor in sources if old.get(name) is not tensor), None)
 
 
 def _refuse_if_moved(changes: Sequence[Change]) -> None:
@@ -195,21 +224,30 @@ def _whereabouts(model: nn.Module) -> tuple[Any, Any] | None:
     return None if first is None else (first.dtype, first.device)
 
 
-def _follow_model(model: nn.Module, changes: Sequence[Change], then: tuple[Any, Any] | None) -> None:
-    """Bring layers that were out of the model to where it has gone meanwhile."""
-    now = _whereabouts(model)
+def _follow_model(changes: Sequence[Change], then: tuple[Any, Any] | None, now: tuple[Any, Any] | None) -> None:
+    """Bring layers that were out of the model to where it has gone since then."""
     if then is None or now is None or then == now:
         return
     for change in changes:
         for tensor in (*change.old.parameters(), *change.old.buffers()):
-            if tensor.device != now[1] or (tensor.dtype == then[0] and then[0] != now[0]):
-                tensor.data = tensor.data.to(now[1], now[0] if tensor.dtype == then[0] else tensor.dtype)
+            dtype = now[0] if tensor.dtype == then[0] else tensor.dtype
+            device = now[1] if tensor.device == then[1] else tensor.device
+            # What is on the meta device has no values to be brought along, and none can go there.
+            if (tensor.dtype, tensor.device) != (dtype, device) and "meta" not in (tensor.device.type, device.type):
+                tensor.data = tensor.data.to(device, dtype)
 
 
 def _forget_graphs(model: nn.Module) -> None:
     """Have torch.compile compile anew, where it has compiled something of this model."""
-    if "torch._dynamo" in sys.modules and any(_is_compiled(module) for module in model.modules()):
+    if _has_compiled() and any(map(_is_compiled, every_module(model))):
         torch.compiler.reset()
+
+
+def _has_compiled() -> bool:
+    """Whether torch.compile has been used at all: where it was not, an undo need not look at every module."""
+    dynamo = sys.modules.get("torch._dynamo.eval_frame")
+    backends = getattr(dynamo, "cached_backends", None)
+    return dynamo is not None and (backends is None or any(backend is not None for backend in backends.values()))
 
 
 def _is_compiled(module: nn.Module) -> bool:

@@ -75,7 +75,7 @@ def layer(module: nn.Module) -> str:
     given += [
         f"{name}={_value(value)}"
         for name, value in config.items()
-        if name not in signature.required and value != signature.defaults.get(name)
+        if name not in signature.required and _value(value) != _value(signature.defaults.get(name))
     ]
     return f"{kind.__name__}({', '.join(given)})"
 
@@ -83,6 +83,8 @@ def layer(module: nn.Module) -> str:
 def _value(value: object) -> str:
     if isinstance(value, tuple) and value and all(type(item) is int and item == value[0] for item in value):
         return repr(value[0])
+    if isinstance(value, float) and len(repr(value)) > 8:
+        return f"{value:.4g}"
     return repr(value)
 
 
@@ -156,8 +158,19 @@ def _aligned(rows: Sequence[tuple[str, str, str, str, str]]) -> Iterator[str]:
     for symbol, name, what, delta, account in rows:
         yield f" {symbol:>3} {name:<{names}}  {what:<{words}}  {delta:>{deltas}}".rstrip()
         if account and account != told:
-            yield f"     {'':<{names}}  {account}"
+            yield from (f"     {'':<{names}}  {row}" for row in _folded(account, _WIDEST + 20))
         told = account
+
+
+def _folded(account: str, width: int) -> Iterator[str]:
+    """An account in rows, broken between its parts."""
+    row = ""
+    for part in account.split(" · "):
+        if row and len(row) + len(part) + 3 > width:
+            yield row
+            row = ""
+        row = f"{row} · {part}" if row else part
+    yield row
 
 
 def _label(change: Change) -> str:

@@ -55,7 +55,11 @@ class Draft:
 
     def children(self, module: nn.Module) -> Children:
         """The children of `module`, by name, as they will be."""
-        return self._children.get(module) or _own_children(module)
+        own: Children | None = self._children.get(module)
+        if own is None:
+            own = module._modules
+        # TorchScript keeps its submodules in a wrapper that is no dictionary.
+        return own if isinstance(own, dict) else dict(own.items())
 
     def standing(self, module: nn.Module) -> nn.Module:
         """The object that will stand where the draft has `module`: another one where the old object becomes the new."""
@@ -67,8 +71,14 @@ class Draft:
         if old in self._children and new._modules is old._modules:
             self._children[new] = self._children[old]
 
+    def share(self, module: nn.Module, twin: nn.Module) -> None:
+        """Note that `twin` has the state of `module`, and so its children as they will be."""
+        if module in self._children:
+            self._children[twin] = self._children[module]
+
     def put(self, swaps: Iterable[tuple[Spots, nn.Module]]) -> None:
         """Lay new modules into all of their spots."""
+        swaps = list(swaps)
         fresh: set[nn.Module] = set()
         for spots, new in swaps:
             if "" in spots.names:
@@ -78,7 +88,18 @@ class Draft:
                     fresh.add(owner)
                     self._children[owner] = dict(self.children(owner))
                 self._children[owner][key] = new
-        self._spots = None
+        self._spots = self._spots_after(swaps)
+
+    def _spots_after(self, swaps: list[tuple[Spots, nn.Module]]) -> dict[nn.Module, Spots] | None:
+        """The survey as it is after leaves were swapped for leaves; None where it must be made anew."""
+        if self._spots is None:
+            return None
+        new_at = {id(spots): new for spots, new in swaps}
+        gone = (module for module, spots in self._spots.items() if id(spots) in new_at)
+        if any(map(self.children, (*gone, *new_at.values()))):
+            return None
+        found = {new_at.get(id(spots), module): spots for module, spots in self._spots.items()}
+        return found if len(found) == len(self._spots) else None
 
     def spots(self) -> dict[nn.Module, Spots]:
         """Every module of the tree with where it lies, in the order of `named_modules()`."""
@@ -121,16 +142,23 @@ class Draft:
                     yield (f"{spots.names[0]}.{key}" if spots.names[0] else key), tensor
 
 
-def _own_children(module: nn.Module) -> Children:
-    # TorchScript keeps its submodules in a wrapper that is no dictionary.
-    own = module._modules
-    return own if isinstance(own, dict) else dict(own.items())
+def every_module(model: nn.Module) -> set[nn.Module]:
+    """All modules of a model, each once, in no order: `modules()` takes several times as long for it."""
+    found, todo = {model}, [model]
+    while todo:
+        for child in todo.pop()._modules.values():
+            if child is not None and child not in found:
+                found.add(child)
+                todo.append(child)
+    return found
 
 
 def uncompiled(model: nn.Module) -> nn.Module:
     """The model itself, where `torch.compile` has put a wrapper around it that only forwards to it."""
-    inner = model._modules.get("_orig_mod")
-    return inner if type(model).__name__ == "OptimizedModule" and inner is not None else model
+    if type(model).__name__ != "OptimizedModule":
+        return model
+    inner: nn.Module = model._modules["_orig_mod"]  # type: ignore[assignment]
+    return inner
 
 
 def _survey(draft: Draft) -> dict[nn.Module, Spots]:
@@ -140,9 +168,9 @@ def _survey(draft: Draft) -> dict[nn.Module, Spots]:
     found: dict[nn.Module, Spots] = {draft.root: top}
     path: set[nn.Module] = set()
 
-    def visit(module: nn.Module, prefix: str, first: bool) -> None:
+    def visit(module: nn.Module, children: Children, prefix: str, first: bool) -> None:
         path.add(module)
-        for key, child in draft.children(module).items():
+        for key, child in children.items():
             if child is None:
                 continue
             spots = found.get(child)
@@ -152,10 +180,11 @@ def _survey(draft: Draft) -> dict[nn.Module, Spots]:
             spots.names.append(prefix + key)
             if first:
                 spots.slots.append(Slot(module, key))
+            below = draft.children(child)
             # A module that contains itself would never end.
-            if draft.children(child) and child not in path:
-                visit(child, prefix + key + ".", new)
+            if below and child not in path:
+                visit(child, below, prefix + key + ".", new)
         path.discard(module)
 
-    visit(draft.root, "", True)
+    visit(draft.root, draft.children(draft.root), "", True)
     return found

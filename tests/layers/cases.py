@@ -1,7 +1,7 @@
 """Every public class of torch.nn, with each argument of its constructor off its default, one at a time.
 
-`CASES[name]` is (arguments, variants, inputs): a call that works, changes to it, and what the layer is called with; None for
-what has no forward. Inputs are made anew for each call, floating ones in float32.
+`CASES[name]` is (arguments, variants, inputs): a call that works, changes to it, and what makes the tensors that
+the layer is called with; None for what has no forward.
 """
 
 import inspect
@@ -26,6 +26,8 @@ NOT_VARIED = {"device", "dtype", "size_average", "reduce", "_weight", "min_value
 
 @dataclass(frozen=True)
 class Case:
+    """A class's constructor arguments, changes to them, and what makes inputs."""
+
     arguments: dict[str, Any] = field(default_factory=dict)
     variants: tuple[dict[str, Any], ...] = ()
     inputs: Any = None
@@ -42,6 +44,11 @@ OUT = object()
 
 def one(*shape):
     return lambda: (torch.randn(*shape),)
+
+
+def given(make):
+    """A name for what makes inputs."""
+    return make
 
 
 def varied(**values):
@@ -78,7 +85,7 @@ for name in ("Hardshrink", "Softshrink"):
 for name in ("Softmin", "Softmax", "LogSoftmax"):
     add(name, {"dim": 1}, {"dim": -1}, inputs=one(*L))
 add("PReLU", {}, varied(num_parameters=4, init=0.7), inputs=one(*L))
-query = lambda: (torch.randn(3, 3, 8), torch.randn(3, 3, 8), torch.randn(3, 3, 8))  # noqa: E731
+query = given(lambda: (torch.randn(3, 3, 8), torch.randn(3, 3, 8), torch.randn(3, 3, 8)))
 add(
     "MultiheadAttention",
     {"embed_dim": 8, "num_heads": 2},
@@ -98,9 +105,16 @@ for d, shape in SHAPES.items():
     # kernel sizes that differ along each axis, so that none can be taken for another
     kernel = (3, 2, 1)[:d]
     conv = varied(
-        kernel_size=2, stride=2, padding=1, dilation=2, groups=2, bias=False, padding_mode="reflect",
-        in_channels=4, out_channels=6,
-    )  # fmt: skip
+        kernel_size=2,
+        stride=2,
+        padding=1,
+        dilation=2,
+        groups=2,
+        bias=False,
+        padding_mode="reflect",
+        in_channels=4,
+        out_channels=6,
+    )
     more = [
         {"padding": "same"},
         {"padding": "valid"},
@@ -122,9 +136,11 @@ add("Identity", inputs=one(*L))
 add("Linear", {"in_features": 8, "out_features": 3}, {"bias": False}, inputs=one(2, 8))
 add("LazyLinear", {"out_features": 3}, {"bias": False}, inputs=one(2, 8))
 add(
-    "Bilinear", {"in1_features": 3, "in2_features": 4, "out_features": 2}, {"bias": False},
+    "Bilinear",
+    {"in1_features": 3, "in2_features": 4, "out_features": 2},
+    {"bias": False},
     inputs=lambda: (torch.randn(2, 3), torch.randn(2, 4)),
-)  # fmt: skip
+)
 
 # --- normalisation
 for d, shape in SHAPES.items():
@@ -158,7 +174,7 @@ for d, shape in SHAPES.items():
     sizes = [{"output_size": n} for n in (2, (2, 1, 3)[:d], *([(2, None, 3)[:d]] if d > 1 else []))]
     add(f"AdaptiveAvgPool{d}d", {"output_size": 3}, sizes, inputs=one(*shape))
     add(f"AdaptiveMaxPool{d}d", {"output_size": 3}, sizes, {"return_indices": True}, inputs=one(*shape))
-    indices = lambda d=d: (torch.randn(1, 1, *[2] * d), torch.arange(2**d).view(1, 1, *[2] * d))  # noqa: E731
+    indices = given(lambda d=d: (torch.randn(1, 1, *[2] * d), torch.arange(2**d).view(1, 1, *[2] * d)))
     add(
         f"MaxUnpool{d}d",
         {"kernel_size": 2},
@@ -170,9 +186,14 @@ for d in (2, 3):
     ratio = {"output_size": OUT, "output_ratio": 0.6}
     samples = {"_random_samples": torch.rand(2, 4, d)}
     add(
-        f"FractionalMaxPool{d}d", {"kernel_size": 2, "output_size": 2}, ratio, {"return_indices": True}, samples,
-        {"kernel_size": (2, 1, 2)[:d], "output_size": (3, 2, 2)[:d]}, inputs=one(*SHAPES[d]),
-    )  # fmt: skip
+        f"FractionalMaxPool{d}d",
+        {"kernel_size": 2, "output_size": 2},
+        ratio,
+        {"return_indices": True},
+        samples,
+        {"kernel_size": (2, 1, 2)[:d], "output_size": (3, 2, 2)[:d]},
+        inputs=one(*SHAPES[d]),
+    )
 
 # --- padding
 for d, shape in SHAPES.items():
@@ -198,20 +219,25 @@ add("PixelShuffle", {"upscale_factor": 2}, inputs=one(*HW))
 add("PixelUnshuffle", {"downscale_factor": 2}, {"downscale_factor": 3}, inputs=one(*HW))
 add("ChannelShuffle", {"groups": 2}, {"groups": 4}, inputs=one(*HW))
 add(
-    "Upsample", {"scale_factor": 2}, {"size": 9, "scale_factor": OUT}, {"scale_factor": (2, 1.5)}, {"mode": "bilinear"},
-    {"mode": "bilinear", "align_corners": True}, {"scale_factor": 1.3, "recompute_scale_factor": True, "mode": "bicubic"},
+    "Upsample",
+    {"scale_factor": 2},
+    {"size": 9, "scale_factor": OUT},
+    {"scale_factor": (2, 1.5)},
+    {"mode": "bilinear"},
+    {"mode": "bilinear", "align_corners": True},
+    {"scale_factor": 1.3, "recompute_scale_factor": True, "mode": "bicubic"},
     inputs=one(*HW),
-)  # fmt: skip
+)
 for name in ("UpsamplingNearest2d", "UpsamplingBilinear2d"):
     add(name, {"scale_factor": 2}, {"size": (7, 9), "scale_factor": OUT}, {"scale_factor": (2, 3)}, inputs=one(*HW))
 
 # --- distances
-pair = lambda: (torch.randn(2, 8), torch.randn(2, 8))  # noqa: E731
+pair = given(lambda: (torch.randn(2, 8), torch.randn(2, 8)))
 add("PairwiseDistance", {}, varied(p=1.0, eps=0.1, keepdim=True), inputs=pair)
 add("CosineSimilarity", {}, varied(dim=0, eps=10.0), inputs=pair)
 
 # --- recurrent
-sequence = lambda: (torch.randn(5, 2, 4),)  # noqa: E731
+sequence = given(lambda: (torch.randn(5, 2, 4),))
 recurrent = varied(num_layers=2, bias=False, batch_first=True, bidirectional=True)
 recurrent += [{"num_layers": 2, "dropout": 0.4}, {"num_layers": 2, "bidirectional": True, "bias": False}]
 sizes = {"input_size": 4, "hidden_size": 3}
@@ -233,24 +259,24 @@ add("LSTMCell", sizes, {"bias": False}, inputs=one(2, 4))
 add("RNNCellBase", sizes | {"bias": True, "num_chunks": 2}, {"bias": False})
 
 # --- embeddings
-words = lambda: (torch.tensor([[0, 1, 2], [4, 5, 1]]),)  # noqa: E731
+words = given(lambda: (torch.tensor([[0, 1, 2], [4, 5, 1]]),))
 table = {"num_embeddings": 6, "embedding_dim": 3}
 entries = varied(padding_idx=1, max_norm=0.5, scale_grad_by_freq=True, sparse=True)
 entries += [{"padding_idx": -1}, {"max_norm": 0.5, "norm_type": 1.0}]
 add("Embedding", table, entries, {"_freeze": True}, inputs=words)
-bags = lambda: (torch.tensor([0, 1, 2, 4, 5, 1]), torch.tensor([0, 2, 6]))  # noqa: E731
+bags = given(lambda: (torch.tensor([0, 1, 2, 4, 5, 1]), torch.tensor([0, 2, 6])))
 ways = varied(padding_idx=1, max_norm=0.5, sparse=True, mode="sum", include_last_offset=True)
 ways += [{"padding_idx": -1}, {"max_norm": 0.5, "norm_type": 1.0}, {"scale_grad_by_freq": True}]
-bags = lambda: (torch.tensor([0, 1, 2, 4, 5, 1]), torch.tensor([0, 2, 6]))  # noqa: E731
+bags = given(lambda: (torch.tensor([0, 1, 2, 4, 5, 1]), torch.tensor([0, 2, 6])))
 add("EmbeddingBag", table, ways, inputs=bags)
 
 # --- losses
-values = lambda: (torch.randn(3, 4), torch.randn(3, 4))  # noqa: E731
-labels = lambda: (torch.randn(3, 4), torch.tensor([1, 0, 3]))  # noqa: E731
-signs = lambda: (torch.randn(3, 4), torch.ones(3, 4) - 2 * torch.eye(3, 4))  # noqa: E731
-shares = lambda: (torch.rand(3, 4), torch.rand(3, 4))  # noqa: E731
-three = lambda: (torch.randn(3, 4), torch.randn(3, 4), torch.randn(3, 4))  # noqa: E731
-by_sign = lambda: (torch.randn(3, 4), torch.randn(3, 4), torch.tensor([1.0, -1.0, 1.0]))  # noqa: E731
+values = given(lambda: (torch.randn(3, 4), torch.randn(3, 4)))
+labels = given(lambda: (torch.randn(3, 4), torch.tensor([1, 0, 3])))
+signs = given(lambda: (torch.randn(3, 4), torch.ones(3, 4) - 2 * torch.eye(3, 4)))
+shares = given(lambda: (torch.rand(3, 4), torch.rand(3, 4)))
+three = given(lambda: (torch.randn(3, 4), torch.randn(3, 4), torch.randn(3, 4)))
+by_sign = given(lambda: (torch.randn(3, 4), torch.randn(3, 4), torch.tensor([1.0, -1.0, 1.0])))
 class_weight = torch.tensor([0.5, 1.0, 2.0, 0.1])
 reduction = {"reduction": "none"}
 summed = {"reduction": "sum"}
@@ -259,7 +285,7 @@ add("MSELoss", {}, reduction, inputs=values)
 add("SmoothL1Loss", {}, reduction, {"beta": 0.3}, inputs=values)
 add("HuberLoss", {}, reduction, {"delta": 0.3}, inputs=values)
 add("NLLLoss", {}, reduction, {"weight": class_weight}, {"ignore_index": 1}, inputs=labels)
-image = lambda: (torch.randn(2, 4, 3, 3), torch.arange(18).view(2, 3, 3) % 4)  # noqa: E731
+image = given(lambda: (torch.randn(2, 4, 3, 3), torch.arange(18).view(2, 3, 3) % 4))
 add("NLLLoss2d", {}, reduction, {"weight": class_weight}, {"ignore_index": 1}, inputs=image)
 add("CrossEntropyLoss", {}, reduction, varied(weight=class_weight, ignore_index=1, label_smoothing=0.2), inputs=labels)
 add(
@@ -277,7 +303,7 @@ add("BCELoss", {}, reduction, {"weight": class_weight}, inputs=shares)
 add("BCEWithLogitsLoss", {}, reduction, varied(weight=class_weight, pos_weight=class_weight), inputs=shares)
 add("HingeEmbeddingLoss", {}, reduction, {"margin": 0.2}, inputs=signs)
 add("MultiLabelMarginLoss", {}, reduction, inputs=lambda: (torch.randn(3, 4), torch.tensor([[1, 2, -1, 0]] * 3)))
-marks = lambda: (torch.randn(3, 4), torch.tensor([[1, -1, 1, -1]] * 3))  # noqa: E731
+marks = given(lambda: (torch.randn(3, 4), torch.tensor([[1, -1, 1, -1]] * 3)))
 add("SoftMarginLoss", {}, reduction, inputs=marks)
 add("MultiLabelSoftMarginLoss", {}, reduction, {"weight": class_weight}, inputs=shares)
 add("CosineEmbeddingLoss", {}, reduction, {"margin": 0.5}, inputs=by_sign)
@@ -291,23 +317,31 @@ add(
 add("MultiMarginLoss", {}, reduction, varied(p=2, margin=0.3, weight=class_weight), inputs=labels)
 add("TripletMarginLoss", {}, reduction, varied(margin=0.3, p=1.0, eps=0.1, swap=True), inputs=three)
 add(
-    "TripletMarginWithDistanceLoss", {}, reduction, varied(margin=0.3, swap=True, distance_function=F.pairwise_distance),
-    {"distance_function": nn.PairwiseDistance(p=1.0)}, inputs=three,
-)  # fmt: skip
-heard = lambda: (
-    torch.randn(6, 2, 4).log_softmax(2),
-    torch.tensor([[1, 2], [3, 3]]),
-    torch.tensor([6, 3]),
-    torch.tensor([2, 2]),
-)  # noqa: E731
+    "TripletMarginWithDistanceLoss",
+    {},
+    reduction,
+    varied(margin=0.3, swap=True, distance_function=F.pairwise_distance),
+    {"distance_function": nn.PairwiseDistance(p=1.0)},
+    inputs=three,
+)
+heard = given(
+    lambda: (
+        torch.randn(6, 2, 4).log_softmax(2),
+        torch.tensor([[1, 2], [3, 3]]),
+        torch.tensor([6, 3]),
+        torch.tensor([2, 2]),
+    )
+)
 add("CTCLoss", {}, reduction, varied(blank=0, zero_infinity=True), {"blank": 2}, inputs=heard)
 add(
-    "LinearCrossEntropyLoss", {"in_features": 5, "num_classes": 4}, reduction,
+    "LinearCrossEntropyLoss",
+    {"in_features": 5, "num_classes": 4},
+    reduction,
     varied(bias=True, weight=class_weight, ignore_index=1, label_smoothing=0.2, options=LinearCrossEntropyOptions()),
     inputs=lambda: (torch.randn(3, 5), torch.tensor([1, 0, 3])),
-)  # fmt: skip
+)
 tail = {"in_features": 8, "n_classes": 12, "cutoffs": [3, 6], "div_value": 2.0}
-clusters = lambda: (torch.randn(3, 8), torch.tensor([0, 5, 11]))  # noqa: E731
+clusters = given(lambda: (torch.randn(3, 8), torch.tensor([0, 5, 11])))
 add("AdaptiveLogSoftmaxWithLoss", tail, varied(div_value=1.5, head_bias=True, cutoffs=(4,)), inputs=clusters)
 
 # --- transformers
@@ -328,8 +362,8 @@ blocks += [
     {"activation": nn.PReLU(init=0.4)},
     {"activation": torch.tanh},
 ]
-once, twice = (lambda: (torch.randn(3, 2, 8),)), (lambda: (torch.randn(3, 2, 8), torch.randn(5, 2, 8)))
-twins = lambda: (torch.randn(3, 3, 8), torch.randn(3, 3, 8))  # noqa: E731
+once = one(3, 2, 8)
+twins = given(lambda: (torch.randn(3, 3, 8), torch.randn(3, 3, 8)))
 add("TransformerEncoderLayer", block, blocks, inputs=once)
 add("TransformerDecoderLayer", block, blocks, inputs=twins)
 encoder_layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
@@ -353,7 +387,7 @@ custom = [
 add("Transformer", whole, blocks, custom, inputs=twins)
 
 # --- containers
-layers = lambda: [nn.Linear(4, 3), nn.ReLU()]  # noqa: E731
+layers = given(lambda: [nn.Linear(4, 3), nn.ReLU()])
 add("Module")
 add("Container", {}, {"first": nn.Linear(2, 3)})
 add("Sequential", inputs=one(*L))

@@ -5,10 +5,10 @@ import torch
 from torchsurgery.layers.conversion import Fidelity, build, convert
 
 
-def converted(old, new, **overrides):
+def converted(old, new, *, reference=None, **overrides):
     """The conversion, and the new layer built from it."""
     conversion = convert(old, new, overrides)
-    return conversion, build(conversion, old)
+    return conversion, build(conversion, old, reference)
 
 
 def difference(old, new, x):
@@ -26,7 +26,7 @@ def relative(old, new, x):
 
 def hold(old, new, x, **overrides):
     """Converts, and fails if an exact conversion is not exact, in training and in eval as stated."""
-    conversion, layer = converted(old, new, **overrides)
+    conversion, layer = converted(old, new, reference=x, **overrides)
     modes = {Fidelity.EXACT: (True, False), Fidelity.EXACT_IN_EVAL: (False,)}.get(conversion.fidelity, ())
     for training in modes:
         before, after = old.train(training), layer.train(training)

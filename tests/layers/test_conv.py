@@ -3,9 +3,9 @@ import pickle
 
 import pytest
 import torch
+from holding import converted, difference, hold, relative
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from holding import converted, difference, hold, relative
 from torch import nn
 
 from torchsurgery.errors import ConfigError

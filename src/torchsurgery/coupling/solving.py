@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from .atoms import Axis, Ledger
+from .atoms import Axis, Ledger, Where
 
 Flags = npt.NDArray[np.bool_]
 _MOST_ROUNDS = 500
@@ -61,6 +61,7 @@ class Classes:
         factors: For each of `whole` the classes that it is a product of, filled up with 0.
         primes: For each of `whole` the classes that are no products which it comes down to, filled up with 0.
         links: All pairs of atoms that are one, for `paths.py`.
+        products: The operation of each product that links follow from.
     """
 
     labels: Axis
@@ -69,6 +70,7 @@ class Classes:
     factors: Axis
     primes: Axis
     links: Links
+    products: tuple[Where, ...]
 
     def of(self, axis: Axis) -> Axis:
         """The class of each entry of an axis."""
@@ -224,7 +226,8 @@ class _Solver:
         self.c = np.pad(self.c, ((0, 0), (0, width - self.c.shape[1])))
         columns = np.pad(columns, ((0, 0), (0, width - columns.shape[1])))
         new = np.unique(np.concatenate([whole[:, None], columns], 1), axis=0)
-        known = np.concatenate([self.m[:, None], self.c], 1)
+        near = np.isin(self.m, new[:, 0])
+        known = np.concatenate([self.m[near, None], self.c[near]], 1)
         new = new[~_rows_in(new, known)]
         if not len(new):
             return False
@@ -252,19 +255,14 @@ class _Solver:
     # --- the answer
 
     def _classes(self) -> Classes:
-        count_of, labels = np.unique(self.parent, return_inverse=True)
+        names, labels = np.unique(self.parent, return_inverse=True)
         whole, parts = labels[np.maximum(self.m, 0)], labels[np.maximum(self.c, 0)]
         live = np.sort(_distinct(np.where(parts == 0, -1, parts)), 1)[:, ::-1]
         rows = np.nonzero((whole != 0) & ((live >= 0).sum(1) >= 2))[0]
         wholes, first = np.unique(whole[rows], return_index=True)
         factors = np.maximum(live[rows[first]], 0)
-        self._note_products()
-        return Classes(labels, len(count_of), wholes, factors, _primes(wholes, factors), self.links)
-
-    def _note_products(self) -> None:
-        # For paths: a link that follows from a product tells of its operation.
-        self.links.source = [source.copy() for source in self.links.source]
-        self.ledger.product_places = self.where
+        primes = _primes(wholes, factors)
+        return Classes(labels, len(names), wholes, factors, primes, self.links, tuple(self.where))
 
 
 def union(parent: Axis, one: Axis, other: Axis) -> Axis:

@@ -162,11 +162,12 @@ def _slope(cls: type[nn.Module], config: Mapping[str, Any]) -> float | None:
     if cls is nn.ReLU:
         return 0.0
     if cls is nn.LeakyReLU:
-        return float(config.get("negative_slope", 0.01))
+        return round(float(config.get("negative_slope", 0.01)), 12)
     if cls is nn.PReLU:
         start: float | None = config.get("init", 0.25)
-        return start
-    return float(config.get("lower", 1 / 8) + config.get("upper", 1 / 3)) / 2
+        return None if start is None else round(start, 12)
+    # Rounded, so that 0.1 and 0.5 have the mean that 0.2 and 0.4 have.
+    return round(float(config.get("lower", 1 / 8) + config.get("upper", 1 / 3)) / 2, 12)
 
 
 @lru_cache(maxsize=1024)

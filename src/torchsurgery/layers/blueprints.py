@@ -1,4 +1,4 @@
-"""What a class makes of given arguments, laid out to be quickly compared: a model has thousands of layers, of few sorts."""
+"""What a class makes of given arguments, laid out to be quickly compared: models have many layers of few sorts."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Blueprint:
         state = vars(fresh)
         names = [name for name in state if name not in _MODULE_STATE and name not in stale]
         self.plain = tuple((name, state[name], type(state[name])) for name in names)
+        self.stale = tuple(name for name in state if name in stale)
         self.length = len(state)
         self.slots = tuple((slots, _shapes(state[slots])) for slots in ("_parameters", "_buffers"))
         self.simple = self._is_simple(state)
@@ -46,6 +47,9 @@ class Blueprint:
             mine = state.get(name, _MISSING)
             if mine is not value and (type(mine) is not kind or mine != value):
                 return False
+        for name in self.stale:
+            if name not in state:
+                return False
         for name in _MUST_BE_EMPTY:
             if state[name]:
                 return False
@@ -63,11 +67,19 @@ def _is_simple(value: Any) -> bool:
 
 
 def _shapes(tensors: Mapping[str, Tensor | None]) -> dict[str, tuple[torch.Size, type, torch.dtype] | None]:
-    return {name: None if t is None or is_lazy(t) else (t.shape, type(t), t.dtype) for name, t in tensors.items()}
+    return {name: None if t is None or is_lazy(t) else (t.shape, _kind(t), t.dtype) for name, t in tensors.items()}
+
+
+def _kind(tensor: Tensor) -> type:
+    # Built while a fake tensor mode is on, it imitates what is meant.
+    plain = nn.Parameter if isinstance(tensor, nn.Parameter) else Tensor
+    return plain if type(tensor).__name__ == "FakeTensor" else type(tensor)
 
 
 def _same_tensors(state: Mapping[str, Any], slots: Sequence[tuple[str, Mapping[str, Any]]]) -> bool:
     first: Tensor | None = None
+    seen: set[int] = set()
+    count = 0
     for kind, expected in slots:
         tensors = state[kind]
         if len(tensors) != len(expected):
@@ -85,13 +97,15 @@ def _same_tensors(state: Mapping[str, Any], slots: Sequence[tuple[str, Mapping[s
                     first = tensor
                     if not tensor.dtype.is_floating_point:
                         return False
-                elif tensor.dtype is not first.dtype or tensor is first:
+                elif tensor.dtype is not first.dtype:
                     return False
             elif tensor.dtype is not shape[2]:
                 return False
             if first is not None and tensor.device != first.device:
                 return False
-    return True
+            seen.add(id(tensor))
+            count += 1
+    return len(seen) == count
 
 
 def key_of(config: Mapping[str, Any]) -> Any:

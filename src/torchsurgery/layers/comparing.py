@@ -1,8 +1,8 @@
 """Whether a layer is what its constructor makes of given arguments.
 
-A layer computes from its class, its attributes, its parts and its tensors, and from nothing else. So a layer that agrees
-with a freshly built one in all of these but the values of the tensors in its state dict computes the same once it has
-loaded them; and what doesn't agree, no constructor call with these arguments can bring back.
+A layer computes from its class, its attributes, its parts and its tensors, and from nothing else. So a layer that
+agrees with a freshly built one in all of these but the values of the tensors in its state dict computes the same once
+it has loaded them; and what doesn't agree, no constructor call with these arguments can bring back.
 
 The fresh layer lies on the meta device. Only where tensors lie outside the state dict is one built with values.
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
 from .mentions import mentioned
@@ -28,13 +28,15 @@ Ignored = Callable[[nn.Module], Set[str]]
 HOOKS = tuple(name for name in vars(nn.Module()) if name.endswith("_hooks"))
 _MODULE = frozenset(vars(nn.Module()))
 # Compiling changes how a layer runs, not what it computes; transformers marks what it has initialised.
-_HARMLESS = frozenset({"_compiled_call_impl", "_is_hf_initialized", "_is_full_backward_hook", "_forward_hooks_with_kwargs"})
+_HARMLESS = frozenset(
+    {"_compiled_call_impl", "_is_hf_initialized", "_is_full_backward_hook", "_forward_hooks_with_kwargs"}
+)
 _PLAIN = (bool, int, float, complex, str, bytes, type, range, slice, enum.Enum, torch.dtype, torch.device, torch.layout)
 _METHODS = (types.MethodType, types.BuiltinMethodType, types.MethodWrapperType)
 
 
 class Differs(Exception):
-    """The layer is not what the constructor makes. The message says where; `way_out` how to get on, if that is known."""
+    """The layer is not what the constructor makes: the message says where, `way_out` how to get on if that is known."""
 
     def __init__(self, reason: str, way_out: str | None = None) -> None:
         super().__init__(reason)
@@ -94,9 +96,9 @@ class _Comparison:
             _one_device(ours)
 
     def one_tensor(self, name: str, mine: Tensor, fresh: Tensor) -> None:
-        if isinstance(fresh, UninitializedTensorMixin):
+        if is_lazy(fresh):
             return
-        if isinstance(mine, UninitializedTensorMixin):
+        if is_lazy(mine):
             raise Differs(f"{name} has no size before the first forward")
         if mine.shape != fresh.shape:
             shapes = f"{tuple(mine.shape)}, the constructor makes {tuple(fresh.shape)}"
@@ -142,8 +144,8 @@ class _Comparison:
             if module._buffers.get(name) is not None:
                 self.values(_join(path, name), module._buffers[name], fresh._buffers[name], registered=False)
         if list(module._modules) != list(fresh._modules):
-            names = f"{', '.join(module._modules) or 'no parts'}; the constructor makes {', '.join(fresh._modules) or 'none'}"
-            raise Differs(f"{path or 'it'} has {names}"[:140])
+            mine, theirs = (", ".join(m._modules)[:50] or "none" for m in (module, fresh))
+            raise Differs(f"{path or 'it'} has the parts {mine}, the constructor makes {theirs}")
         for name, part in module._modules.items():
             if (part is None) != (fresh._modules[name] is None):
                 raise Differs(f"{_join(path, name)} is there in one case only")
@@ -218,7 +220,8 @@ class _Comparison:
         return self.same_object(path, mine, fresh)
 
     def same_object(self, path: str, mine: Any, fresh: Any) -> bool:
-        if type(mine).__eq__ is not object.__eq__:
+        equality: object = type(mine).__eq__
+        if equality is not object.__eq__:
             return _equal(mine, fresh)
         if not hasattr(mine, "__dict__") or any("__slots__" in vars(base) for base in type(mine).__mro__[:-1]):
             return False
@@ -296,7 +299,8 @@ def _one_device(ours: Mapping[str, Tensor]) -> None:
 
 def _special(mine: Tensor, fresh: Tensor) -> bool:
     # A fake tensor stands for the tensor it imitates; a sharded or quantised one is another kind of thing.
-    return type(mine) is not type(fresh) and type(mine).__name__ not in ("FakeTensor", "FunctionalTensor", "Buffer")
+    plain = {"FakeTensor", "FunctionalTensor", "Buffer"}
+    return type(mine) is not type(fresh) and plain.isdisjoint((type(mine).__name__, type(fresh).__name__))
 
 
 def _refuse_extra(path: str, name: str, cls: type) -> None:
@@ -321,7 +325,7 @@ def _owner(module: nn.Module, name: str) -> str | None:
 
 def _closure(function: types.FunctionType) -> dict[str, Any]:
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-    found = {name: cell.cell_contents for name, cell in cells}
+    found = {name: cell.cell_contents for name, cell in cells if cell != types.CellType()}
     return found | {"()": function.__defaults__, "(*)": function.__kwdefaults__}
 
 

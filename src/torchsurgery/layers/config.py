@@ -1,9 +1,9 @@
 """A layer's constructor arguments, recovered from the layer itself.
 
-`type(layer)(**config_of(layer))` loads the layer's state dict and computes the same. The arguments come from a rule of the
-class, or, where it has none, from the constructor's signature and the layer's attributes. Either way they are a guess
-that is then held to the layer: a layer built from them on the meta device must agree with it (see `comparing`). What
-doesn't agree is refused, so there are no wrong answers.
+`type(layer)(**config_of(layer))` loads the layer's state dict and computes the same. The arguments come from a rule of
+the class, or, where it has none, from the constructor's signature and the layer's attributes. Either way they are a
+guess that is then held to the layer: a layer built from them on the meta device must agree with it (see `comparing`).
+What doesn't agree is refused, so there are no wrong answers.
 """
 
 from __future__ import annotations
@@ -89,9 +89,16 @@ def register_config(cls: type[M], read: Any = None) -> Any:
         ConfigError: if `cls` is not a class of layers.
 
     Example:
+        >>> class Gate(nn.Module):
+        ...     def __init__(self, width):
+        ...         super().__init__()
+        ...         self.linear = nn.Linear(width, width)
         >>> ts.register_config(Gate, lambda gate: {"width": gate.linear.in_features})
+        >>> ts.config_of(Gate(3))
+        {'width': 3}
     """
-    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+    asked: object = cls
+    if not (isinstance(asked, type) and issubclass(asked, nn.Module)):
         raise ConfigError(
             f"register_config takes a subclass of nn.Module, not {cls!r}.",
             way_out="ts.register_config(MyLayer, lambda layer: {...})",
@@ -127,8 +134,7 @@ def config_of(module: nn.Module) -> dict[str, Any]:
         >>> ts.config_of(nn.Linear(3, 4, bias=False))
         {'in_features': 3, 'out_features': 4, 'bias': False}
     """
-    config, fixed = _recovered(module, strict=True)
-    return config if fixed else independent(config)
+    return _recovered(module, strict=True)
 
 
 def arguments_of(module: nn.Module) -> dict[str, Any]:
@@ -137,23 +143,26 @@ def arguments_of(module: nn.Module) -> dict[str, Any]:
     So neither hooks nor ties, nor dtypes, devices or kinds of tensors stand in the way. Tensors and layers among the
     values are those of the layer itself: a constructor may initialise what it is given, so give it `on_meta(config)`.
     """
-    return _recovered(module, strict=False)[0]
+    return _recovered(module, strict=False)
 
 
-def _recovered(module: nn.Module, strict: bool) -> tuple[Config, bool]:
-    """The arguments, and whether none of them can change, so that they need not be copied."""
+def _recovered(module: nn.Module, strict: bool) -> Config:
     reading = _CLASSES.get(type(module))
     if reading is None or reading.constructor is not type(module).__init__:
         reading = _reading(module)
     try:
-        return reading.recover(module, strict)
+        config, fixed = reading.recover(module, strict)
+        return independent(config) if strict and not fixed else config
     except Differs as difference:
         raise _refusal(module, str(difference), difference.way_out) from None
+    except Exception as error:
+        # A layer of a user can hold anything, and any of it may raise when looked at.
+        raise _refusal(module, f"looking at it raises {type(error).__name__}: {error}", None) from error
 
 
 def _refusal(module: nn.Module, reason: str, way_out: str | None) -> ConfigError:
     cls = type(module)
-    if way_out is None and cls.__module__.startswith("torch."):
+    if way_out is None and getattr(nn, cls.__name__, None) is cls:
         way_out = (
             f"build the new layer from the old one yourself:  ts.replace(model, nn.{cls.__name__}, lambda old: ...)"
         )
@@ -161,7 +170,7 @@ def _refusal(module: nn.Module, reason: str, way_out: str | None) -> ConfigError
         names = ", ".join(f"{name}=..." for name in signature_of(cls).names)
         way_out = f"state them:  ts.register_config({cls.__name__}, lambda layer: dict({names[:60]}))"
     message = f"cannot recover the constructor's arguments of this {cls.__name__}."
-    return ConfigError(message, f"{reason}."[:155], way_out=way_out)
+    return ConfigError(message, f"{' '.join(reason.split())}."[:155], way_out=way_out)
 
 
 # --- one class
@@ -170,7 +179,7 @@ def _refusal(module: nn.Module, reason: str, way_out: str | None) -> ConfigError
 _CLASSES: dict[type, _Reading] = {}
 
 
-def _reading(module: nn.Module) -> _Reading:
+def _reading(module: object) -> _Reading:
     """What is known of the class of a layer, looked up once."""
     if not isinstance(module, nn.Module):
         way_out = "ts.config_of(nn.Linear(3, 4))"
@@ -187,23 +196,40 @@ class _Reading:
     def __init__(self, cls: type[nn.Module]) -> None:
         self.cls, self.constructor = cls, cls.__init__
         self.rule, self.owner = _rule_of(cls)
-        self.direct = self.rule if self.rule and cls.__init__ is self.owner.__init__ else None
+        same_constructor = cls.__init__ is self.owner.__init__  # type: ignore[misc]
+        self.direct = self.rule if same_constructor else None
         self.trusted = bool(self.rule and self.rule.trusted)
+        self.kept: tuple[str, ...] | None = None
         self.blueprints: dict[Any, Blueprint] = {}
 
     def recover(self, module: nn.Module, strict: bool) -> tuple[Config, bool]:
         refuse_foreign(module)
+        config = self.as_before(module)
+        if config is not None:
+            return config, True
         failures: list[Differs] = []
         for guess in itertools.islice(self.guesses(module), _MOST_TRIES):
             try:
                 fixed = self.hold(module, guess.config, strict)
                 self.hold_against(module, guess, strict)
-                return guess.config, fixed
             except Differs as difference:
                 failures.append(not_kept(guess.unnamed[0]) if guess.unnamed else difference)
+            else:
+                self.kept = None if self.direct or guess.unnamed else tuple(guess.config)
+                return guess.config, fixed
         # A layer that was built tells more than a constructor that raised.
         told = [failure for failure in failures if not isinstance(failure, Fails)]
         raise (told or failures or [Differs("nothing is known of its arguments")])[0]
+
+    def as_before(self, module: nn.Module) -> Config | None:
+        """The arguments, if they are attributes of their names as they were in the last layer of this class."""
+        state = vars(module)
+        if self.kept is None or not all(name in state for name in self.kept):
+            return None
+        config = {name: state[name] for name in self.kept}
+        key = key_of(config)
+        blueprint = None if key is None else self.blueprints.get(key)
+        return config if blueprint is not None and blueprint.exactly(module) else None
 
     def guesses(self, module: nn.Module) -> Iterator[Guess]:
         if self.direct:

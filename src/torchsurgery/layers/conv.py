@@ -14,6 +14,7 @@ from torch import nn
 
 from ..errors import ConfigError
 from ..origins import Initialised
+from .building import once_per_class
 from .conversion import Conversion, Fidelity, Pair, argument_check, check_arguments, conversion
 from .fills import filled
 from .kernels import Kernel, kernel_of
@@ -30,6 +31,7 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 GEOMETRY = ("kernel_size", "stride", "dilation", "padding", "pads", "output_padding")
 
 
+@once_per_class
 def axes_of(cls: type[nn.Module]) -> int:
     """1, 2 or 3 dimensions."""
     families = zip(CONVS, TRANSPOSED, strict=True)
@@ -44,7 +46,7 @@ def conv_to_conv(pair: Pair) -> Conversion:
     """Exact where every tap finds its place again and no weight goes."""
     _check(pair)
     axes = axes_of(pair.new)
-    kernel, stride, dilation = _asked(pair, axes, old := lifted(_windows(pair.config, pair.old), axes))
+    kernel, stride, dilation = _asked(pair, axes, old := lifted(windows_of(pair.config, pair.old), axes))
     if "padding" in pair.overrides or "pads" in pair.overrides:
         pads = pads_of(pair.overrides, kernel, dilation)
         fits = [_fit_with(*entry) for entry in zip(old, kernel, dilation, pads, strict=True)]
@@ -73,7 +75,8 @@ def pads_of(config: Mapping[str, Any], kernel: Sequence[int], dilation: Sequence
     return tuple((p, p) for p in per_axis(0 if padding == "valid" else padding, len(kernel)))
 
 
-def _windows(config: Mapping[str, Any], layer: nn.Module) -> tuple[Window, ...]:
+def windows_of(config: Mapping[str, Any], layer: nn.Module) -> tuple[Window, ...]:
+    """What a convolution with these arguments looks at, axis by axis; `layer` tells how many there are."""
     axes = axes_of(type(layer))
     kernel, stride, dilation = (per_axis(config.get(name, 1), axes) for name in ("kernel_size", "stride", "dilation"))
     pads = pads_of(config, kernel, dilation)
@@ -141,7 +144,7 @@ def transposed_to_transposed(pair: Pair) -> Conversion:
     """As for convolutions; what can't be padded alike on both sides can come out of the output padding."""
     _check(pair)
     axes = axes_of(pair.new)
-    kernel, stride, dilation = _asked(pair, axes, old := lifted(_windows(pair.config, pair.old), axes))
+    kernel, stride, dilation = _asked(pair, axes, old := lifted(windows_of(pair.config, pair.old), axes))
     if "padding" in pair.overrides or "output_padding" in pair.overrides:
         paddings = [per_axis(pair.overrides.get(name, 0), axes) for name in ("padding", "output_padding")]
         pads = [(p, p - more) for p, more in zip(*paddings, strict=True)]
@@ -217,7 +220,7 @@ def _costs(pair: Pair, change: Change, result: Conversion) -> list[str]:
         costs.append(f"the border is {after}, not {before}")
     if pair.config["bias"] and not result.config.get("bias", True):
         costs.append("the bias goes")
-    gone = _windows(pair.config, pair.old)[: -len(change.old)] if axes_of(pair.new) < axes_of(type(pair.old)) else ()
+    gone = windows_of(pair.config, pair.old)[: -len(change.old)] if axes_of(pair.new) < axes_of(type(pair.old)) else ()
     if any(window != Window(1) for window in gone):
         costs.append("exact where the input is constant along the axis that goes, away from its ends")
     return costs

@@ -419,8 +419,10 @@ def _tensor(origin: Origin, slot: Tensor, tensors: Mapping[str, Tensor], referen
         return tensors[origin.source]
     sources = [tensors[name] for name in origin.sources] if isinstance(origin, Computed) else []
     value = slot.detach() if isinstance(origin, Initialised) else evaluate(origin, tensors)
-    if not sources and reference is not None:
-        value = value.to(reference.device, reference.dtype if value.is_floating_point() else value.dtype)
+    if not sources:
+        dtype = torch.get_default_dtype() if reference is None else reference.dtype
+        device = value.device if reference is None else reference.device
+        value = value.to(device, dtype if value.is_floating_point() else value.dtype)
     value = _laid_out(value, sources)
     if not isinstance(slot, nn.Parameter):
         return value

@@ -13,6 +13,11 @@ from typing import Any, NamedTuple
 from torch import nn
 
 
+def reads_children(kind: type) -> bool:
+    """Whether modules of a class may read their children's tensors."""
+    return issubclass(kind, nn.MultiheadAttention | nn.TransformerEncoderLayer | nn.TransformerEncoder)
+
+
 class Setting(NamedTuple):
     """An attribute that must have another value when a child below its module is changed."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from ..origins import Computed
 
@@ -10,6 +11,10 @@ _WORDS = {0.0: "zeros", 1.0: "ones"}
 
 
 def filled(shape: int | tuple[int, ...], value: float) -> Computed:
-    """A tensor of one value; dtype and device follow the layer."""
+    """A tensor of one value, in double precision; whoever builds a layer with it casts it to the layer's dtype."""
     size = (shape,) if isinstance(shape, int) else shape
-    return Computed((), lambda: torch.full(size, value), _WORDS.get(value, f"filled with {value:g}"))
+
+    def fill() -> Tensor:
+        return torch.full(size, value, dtype=torch.float64, device="cpu")
+
+    return Computed((), fill, _WORDS.get(value, f"filled with {value:g}"))

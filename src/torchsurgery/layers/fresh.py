@@ -1,4 +1,4 @@
-"""Fresh layers to compare with: on the meta device, or with values but uninitialised; and copies of what they are given."""
+"""Fresh layers to compare with, on the meta device or with values but uninitialised; copies of what they are given."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .building import same_random_state
@@ -21,8 +21,8 @@ _RANDOM = ("uniform_", "normal_", "bernoulli_", "exponential_", "random_", "log_
 _LIGHT = (bool, int, float, complex, str, bytes, type, type(None), types.FunctionType, types.BuiltinFunctionType)
 
 
-class _NoRandomNumbers(TorchDispatchMode):
-    """Skips the filling of tensors with random numbers: what follows from the arguments is computed, and nothing else."""
+class _NoRandomNumbers(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Skips filling tensors with random numbers: what follows from the arguments is computed, and nothing else."""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -38,7 +38,7 @@ def construct(cls: type[nn.Module], config: Mapping[str, Any], device: str) -> n
     Raises:
         Fails: if the constructor raises.
     """
-    with _quietly(), torch.device(device), _NoRandomNumbers() if device == "cpu" else contextlib.nullcontext():
+    with _quietly(), torch.device(device), _without_random_numbers(device):
         try:
             return cls(**config)
         except Exception as error:
@@ -46,6 +46,11 @@ def construct(cls: type[nn.Module], config: Mapping[str, Any], device: str) -> n
             where = " on the meta device" if device == "meta" and isinstance(error, NotImplementedError) else ""
             reason = f"its constructor fails{where} on ({arguments[:60]}): {type(error).__name__}: {error}"
             raise Fails(" ".join(reason.split())) from error
+
+
+def _without_random_numbers(device: str) -> contextlib.AbstractContextManager[Any]:
+    # On meta, there is nothing to fill.
+    return contextlib.nullcontext() if device == "meta" else _NoRandomNumbers()  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager
@@ -78,7 +83,10 @@ def _copied(value: Any, memo: dict[int, Any], tensor: Callable[[Tensor], Tensor]
     if isinstance(value, nn.Module):
         for part in (*value.parameters(), *value.buffers()):
             memo.setdefault(id(part), tensor(part))
-        return copy.deepcopy(value, memo)
+        try:
+            return copy.deepcopy(value, memo)
+        except Exception as error:
+            raise Fails(f"its {type(value).__name__} can't be copied: {type(error).__name__}: {error}") from error
     if type(value) in (list, tuple):
         return type(value)(_copied(entry, memo, tensor) for entry in value)
     if isinstance(value, dict):
@@ -89,13 +97,15 @@ def _copied(value: Any, memo: dict[int, Any], tensor: Callable[[Tensor], Tensor]
 
 
 def _clone(tensor: Tensor) -> Tensor:
-    if isinstance(tensor, UninitializedTensorMixin) or isinstance(tensor, nn.Parameter):
-        return copy.deepcopy(tensor)
+    if isinstance(tensor, nn.Parameter) or is_lazy(tensor):
+        copied: Tensor = copy.deepcopy(tensor)
+        return copied
     return tensor.detach().clone()
 
 
 def _meta(tensor: Tensor) -> Tensor:
-    if isinstance(tensor, UninitializedTensorMixin):
-        return copy.deepcopy(tensor)
+    if is_lazy(tensor):
+        copied: Tensor = copy.deepcopy(tensor)
+        return copied
     empty = torch.empty_like(tensor, device="meta")
     return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty

@@ -10,13 +10,12 @@ import contextlib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from .building import signature_of
+from .building import once_per_class, signature_of
 from .comparing import Differs
 
 Config = dict[str, Any]
@@ -82,7 +81,7 @@ def _in_turn(module: nn.Module, candidates: Mapping[str, list[Any]], unnamed: tu
         yield Guess(_present(choice) | kept, unnamed)
 
 
-@lru_cache(maxsize=1024)
+@once_per_class
 def _own_names(cls: type[nn.Module]) -> tuple[str, ...]:
     """The arguments that the class's constructor itself names; all of them where it passes on what it is given."""
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
@@ -120,7 +119,8 @@ def _attribute(module: nn.Module, name: str, default: Any) -> list[Any]:
 
 
 def _part(part: nn.Module | None, default: Any) -> list[Any]:
-    rate = [part.p] if isinstance(getattr(part, "p", None), float) else []
+    p = getattr(part, "p", None)
+    rate = [p] if isinstance(p, float) else []
     if isinstance(default, bool):
         return [part is not None, part]
     return [*rate, part, type(part)] if isinstance(default, float) else [part, *rate, type(part)]

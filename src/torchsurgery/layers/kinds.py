@@ -1,4 +1,4 @@
-"""Layers that no constructor call makes: scripted, traced, compiled, quantised, parametrised, wrapped for many devices."""
+"""Layers that no constructor call makes: scripted, traced, compiled, quantised, parametrised, wrapped."""
 
 from __future__ import annotations
 

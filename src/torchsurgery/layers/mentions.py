@@ -34,7 +34,7 @@ def mentioned(cls: type) -> frozenset[str]:
 
 
 def _functions(member: Any) -> Iterator[types.FunctionType]:
-    """The functions that make up a member of a class: of a property its getter, of a decorated one the inner one, too."""
+    """The functions of a member of a class: of a property its getter, of a decorated function the inner one, too."""
     if isinstance(member, staticmethod | classmethod):
         member = member.__func__
     if isinstance(member, property):

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from ..errors import ConfigError
-from ..origins import Computed
 from .conv import CONVS, axes_of
 from .conversion import Conversion, Fidelity, Pair, argument_check, conversion
+from .fills import filled
 from .windows import per_axis
 
 MAX = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
@@ -52,8 +52,9 @@ _PER_AXIS = ("kernel_size", "stride", "padding", "dilation", "output_size", "out
 
 
 def _on_axes(value: Any, old: int, new: int) -> Any:
-    if not isinstance(value, tuple | list) or old == new:
+    if not isinstance(value, tuple | list) or old == new != 1:
         return value
+    # LPPool1d takes one number, and nothing else.
     numbers = tuple(value)
     fitted = (*[numbers[0]] * (new - len(numbers)), *numbers[-new:])
     return fitted[0] if len(set(fitted)) == 1 else fitted
@@ -106,7 +107,7 @@ def average_to_conv(pair: Pair) -> Conversion:
     divisor = pair.config.get("divisor_override") or torch.Size(kernel).numel()
     if asked != given or channels is None:
         return pair.carry(given)
-    weight = Computed((), lambda: torch.full((channels, 1, *kernel), 1 / divisor), f"1/{divisor} in each tap")
+    weight = filled((channels, 1, *kernel), 1 / divisor)
     uses = ("divisor_override", "count_include_pad", "ceil_mode")
     result = pair.carry(given, {"weight": weight}, Fidelity.EXACT, uses=uses)
     padded = any(per_axis(pair.config.get("padding", 0), axes))

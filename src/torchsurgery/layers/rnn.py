@@ -17,8 +17,8 @@ def _recurrent(layer: nn.RNNBase) -> dict[str, Any]:
     projected = layer._parameters.get("weight_hr_l0")
     hidden = layer.weight_hh_l0 if projected is None else projected
     return {
-        "input_size": layer.weight_ih_l0.shape[1],  # type: ignore[union-attr, index]
-        "hidden_size": hidden.shape[1],  # type: ignore[union-attr, index]
+        "input_size": layer.weight_ih_l0.shape[1],  # type: ignore[index]
+        "hidden_size": hidden.shape[1],  # type: ignore[index]
         "num_layers": layer.num_layers,
         "bias": layer.bias,
         "batch_first": layer.batch_first,

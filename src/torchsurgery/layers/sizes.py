@@ -1,7 +1,7 @@
 """Constructor arguments of layers with weights: linear, convolution, normalisation, PReLU.
 
-What their tensors tell is read off the tensors: sizes, and whether there is a weight and a bias. So a layer whose weight
-was sliced is told as it is now, whatever its attributes still say.
+What their tensors tell is read off the tensors: sizes, and whether there is a weight and a bias. So a layer whose
+weight was sliced is told as it is now, whatever its attributes still say.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.conv import _ConvNd
 
 from .config import config_rule
 
@@ -43,7 +43,7 @@ def _convolution(layer: _ConvNd) -> dict[str, Any]:
     return {"in_channels": columns * layer.groups, "out_channels": out, "kernel_size": tuple(kernel), **_common(layer)}
 
 
-def _transposed(layer: _ConvTransposeNd) -> dict[str, Any]:
+def _transposed(layer: _ConvNd) -> dict[str, Any]:
     rows, columns, *kernel = layer.weight.shape
     sizes = {"in_channels": rows, "out_channels": columns * layer.groups, "kernel_size": tuple(kernel)}
     return sizes | _common(layer) | {"output_padding": layer.output_padding}
@@ -62,8 +62,8 @@ def _common(layer: _ConvNd) -> dict[str, Any]:
 
 for _class in (nn.Conv1d, nn.Conv2d, nn.Conv3d):
     config_rule(_class, _stale_in_convolution)(_convolution)
-for _class in (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d):
-    config_rule(_class, _stale_in_convolution)(_transposed)
+for _transposed_class in (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d):
+    config_rule(_transposed_class, _stale_in_convolution)(_transposed)
 
 
 # --- normalisation
@@ -83,8 +83,8 @@ def _norm(layer: _NormBase) -> dict[str, Any]:
 
 for _norm_class in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
     config_rule(_norm_class, stale=("num_features", "affine"))(_norm)
-for _norm_class in (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d):
-    config_rule(_norm_class, stale=("num_features",))(_norm)
+for _instance_class in (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d):
+    config_rule(_instance_class, stale=("num_features",))(_norm)
 
 
 @config_rule(nn.SyncBatchNorm, stale=("num_features", "affine"))
@@ -106,14 +106,16 @@ def _group_norm(layer: nn.GroupNorm) -> dict[str, Any]:
 
 @config_rule(nn.LayerNorm, stale=("normalized_shape", "elementwise_affine"))
 def _layer_norm(layer: nn.LayerNorm) -> dict[str, Any]:
-    return _rms_norm(layer) | {"bias": _has(layer, "bias") or not _has(layer, "weight")}
+    return {**_over_shape(layer), "bias": _has(layer, "bias") or not _has(layer, "weight")}
 
 
-@config_rule(nn.RMSNorm, stale=("normalized_shape", "elementwise_affine"))
-def _rms_norm(layer: nn.LayerNorm | nn.RMSNorm) -> dict[str, Any]:
+def _over_shape(layer: nn.LayerNorm | nn.RMSNorm) -> dict[str, Any]:
     affine = _has(layer, "weight")
     shape = tuple(layer.weight.shape) if affine else layer.normalized_shape
     return {"normalized_shape": shape, "eps": layer.eps, "elementwise_affine": affine}
+
+
+config_rule(nn.RMSNorm, stale=("normalized_shape", "elementwise_affine"))(_over_shape)
 
 
 @config_rule(nn.PReLU, stale=("num_parameters",))

@@ -51,7 +51,8 @@ def _decoder(decoder: nn.TransformerDecoder) -> dict[str, Any]:
 def _first(stack: nn.TransformerEncoder | nn.TransformerDecoder) -> nn.Module:
     if not len(stack.layers):
         raise Differs("it has no layers left that it could be made of clones of")
-    return stack.layers[0]
+    layer: nn.Module = stack.layers[0]
+    return layer
 
 
 @config_rule(nn.Transformer)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import weakref
-from collections import OrderedDict
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -12,11 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..changes import Assign, Cast, Drop, Follow, Step
+from ..changes import Assign, Cast, Drop, Follow, Step, is_plain_float
 from ..composites import DropOldKeys, OldCheckpoints
-from ..errors import PlanError
-from ..layers.conversion import build, convert
-from .scene import is_plain_float
+from ..layers.building import skeleton
+from ..layers.config import config_of
 
 _HOOKS = (
     "_forward_pre_hooks",
@@ -38,9 +35,7 @@ def has_hooks(module: nn.Module) -> bool:
     return any(vars(module).get(name) for name in _HOOKS)
 
 
-def carry_over(
-    old: nn.Module, standing: nn.Module, new: nn.Module, becomes: bool, shared: bool = False
-) -> list[Step]:
+def carry_over(old: nn.Module, standing: nn.Module, new: nn.Module, becomes: bool, shared: bool = False) -> list[Step]:
     """Hooks and custom attributes of `old`, to be set on `new`.
 
     The dictionaries that hold hooks are carried as objects, since the handles that users keep refer to them.
@@ -105,14 +100,18 @@ def _standard_attributes(module: nn.Module) -> frozenset[str] | None:
     kind = type(module)
     if kind not in _BUILT_WITH:
         try:
-            _BUILT_WITH[kind] = frozenset(vars(build(convert(module, kind, {}), module)))
-        except PlanError:
+            _BUILT_WITH[kind] = frozenset(vars(skeleton(kind, config_of(module))))
+        except Exception:  # of a constructor that wants more than is known
             _BUILT_WITH[kind] = None
     return _BUILT_WITH[kind]
 
 
 def settle(
-    new: nn.Module, standing: nn.Module, reference: Tensor | None, present: AbstractSet[nn.Module]
+    new: nn.Module,
+    standing: nn.Module,
+    reference: Tensor | None,
+    present: AbstractSet[nn.Module],
+    carried: AbstractSet[int],
 ) -> list[Step]:
     """Mode, dtype and device of the place where `new` comes, for those of its modules that aren't in the model yet.
 
@@ -121,6 +120,7 @@ def settle(
         standing: The object that stands there now.
         reference: A tensor whose dtype and device are right there, or None.
         present: The modules that are in the model already.
+        carried: The ids of the tensors that are, and stay what they are.
     """
     fresh = tuple(module for module in new.modules() if module not in present)
     steps: list[Step] = [Follow(fresh, standing)]
@@ -129,18 +129,16 @@ def settle(
     for module in fresh:
         for tensors in (module._parameters, module._buffers):
             for key, tensor in tensors.items():
-                if tensor is not None and (cast := _cast(tensors, key, tensor, reference)) is not None:
-                    steps.append(cast)
+                if tensor is not None and id(tensor) not in carried:
+                    steps.append(_cast(tensors, key, tensor, reference))
     return steps
 
 
-def _cast(tensors: dict[str, Any], key: str, tensor: Tensor, reference: Tensor) -> Step | None:
-    dtype = reference.dtype if is_plain_float(tensor) else tensor.dtype
-    if tensor.dtype == dtype and tensor.device == reference.device:
-        return None
+def _cast(tensors: dict[str, Any], key: str, tensor: Tensor, reference: Tensor) -> Step:
     if torch._has_compatible_shallow_copy_type(tensor, reference):
-        return Cast(tensor, reference.device, dtype)
+        return Cast(tensor, reference)
     # Such as from or to the meta device, where an object can't change what it holds.
+    dtype = reference.dtype if is_plain_float(tensor) else tensor.dtype
     moved = tensor.detach().to(reference.device, dtype)
     return Assign(
         tensors, {key: nn.Parameter(moved, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else moved}

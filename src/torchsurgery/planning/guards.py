@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from torch import fx, nn
 
 from ..distributed import is_sharded, refuse_new_parameters
 from ..edits import Edit, Insert, Replace, Wrap
 from ..errors import PlanError
 from ..selection import Place
+from ..tree import uncompiled
 from .scene import Scene
 
 _UNIMPLEMENTED = nn.Module.forward
 
 
-def is_graph_or_sharded(module: nn.Module) -> bool:
-    """Whether the class of `module` was generated for this very object."""
-    return isinstance(module, fx.GraphModule) or is_sharded(module) or _is_scripted(module)
+@lru_cache(maxsize=4096)
+def is_graph_or_sharded(kind: type) -> bool:
+    """Whether a class was generated for one very object."""
+    return _is_graph(kind) or is_sharded(kind) or _is_scripted(kind)
 
 
 def label(place: Place) -> str:
@@ -39,8 +43,10 @@ def guard(scene: Scene, place: Place, edit: Edit) -> None:
 
 
 def _not_scripted(scene: Scene, place: Place) -> None:
+    if not scene.has_kind(_is_scripted):
+        return
     above = [ancestor for name in place.names for ancestor, _ in scene.draft.ancestors(name)]
-    if any(_is_scripted(module) for module in (place.module, *above)):
+    if any(_is_scripted(type(module)) for module in (place.module, *above)):
         raise PlanError(
             f"{label(place)} is TorchScript, which keeps its own compiled copy of the forward.",
             name=place.name,
@@ -48,8 +54,12 @@ def _not_scripted(scene: Scene, place: Place) -> None:
         )
 
 
-def _is_scripted(module: nn.Module) -> bool:
-    return any(kind.__module__.startswith("torch.jit") for kind in type(module).__mro__)
+def _is_scripted(kind: type) -> bool:
+    return any(base.__module__.startswith("torch.jit") for base in kind.__mro__)
+
+
+def _is_graph(kind: type) -> bool:
+    return issubclass(kind, fx.GraphModule)
 
 
 def _is_called(place: Place, edit: Insert | Wrap) -> None:
@@ -67,6 +77,13 @@ def _no_forward_of_its_own(place: Place) -> None:
     forward = vars(place.module).get("forward")
     if forward is None:
         return
+    if (inside := uncompiled(place.module)) is not place.module:
+        raise PlanError(
+            f"cannot replace {label(place)}: it is what torch.compile has put around a {type(inside).__name__}.",
+            name=place.name,
+            got=place.module,
+            way_out=f"name the layer inside:  ts.replace(model, {place.name + '._orig_mod'!r}, …)",
+        )
     by_accelerate = "_hf_hook" in vars(place.module)
     raise PlanError(
         f"cannot replace {label(place)}: a forward was set on this very instance"
@@ -106,6 +123,8 @@ def _forward(kind: type[nn.Module]) -> object:
 
 def _called_by_graph(scene: Scene, place: Place) -> None:
     """In an fx graph, a layer without a call_module node is read for its tensors only."""
+    if not scene.has_kind(_is_graph):
+        return
     for ancestor, below in scene.draft.ancestors(place.name):
         if isinstance(ancestor, fx.GraphModule):
             targets = {str(node.target) for node in ancestor.graph.nodes if node.op == "call_module"}

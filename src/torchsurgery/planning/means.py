@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import Any
 
 from torch import nn
-from torch.nn.utils import parametrize
 
 from ..changes import Become, Put, Retype, Step, Write
 from ..errors import PlanError
@@ -96,8 +95,8 @@ def can_become(scene: Scene, place: Place, kind: type[nn.Module]) -> bool:
     standing = scene.draft.standing(place.module)
     return (
         "forward" not in vars(standing)
-        and not parametrize.is_parametrized(standing)
-        and not is_graph_or_sharded(standing)
+        and "parametrizations" not in standing._modules
+        and not is_graph_or_sharded(type(standing))  # type: ignore[arg-type]  # classes are hashable
         and _same_layout(type(standing), kind)  # type: ignore[arg-type]  # classes are hashable
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..changes import Assign, Change, Kind, Refresh, Step, version
-from ..composites import DropOldKeys, accept_old_checkpoints
+from ..composites import DropOldKeys, accept_old_checkpoints, every_key
 from ..edits import Edit, Remove, Replace
 from ..errors import ConfigError, PlanError, SurgeryError
 from ..layers.conversion import Conversion, build, convert
@@ -46,6 +46,7 @@ def _replace(scene: Scene, place: Place, edit: Replace, first: bool) -> Change:
         return _by_class(scene, place, edit.new, edit.arguments)
     if isinstance(edit.new, nn.Module):
         return _by_instance(scene, place, edit, edit.new, first)
+    refuse_no_factory(place, edit.new)
     return _by_factory(scene, place, edit, edit.new)
 
 
@@ -84,7 +85,7 @@ def _by_instance(scene: Scene, place: Place, edit: Replace, given: nn.Module, fi
     if first or not edit.share:
         refuse_no_layer(scene, place, new, "the given instance")
     if first and edit.share:
-        _refuse_one_for_all_hooks(scene, place)
+        _refuse_one_for_all_hooks(scene)
     refuse_misfit(scene, place, new)
     steps: list[Step] = []
     if edit.carry:
@@ -93,14 +94,14 @@ def _by_instance(scene: Scene, place: Place, edit: Replace, given: nn.Module, fi
     return with_steps(_fresh(scene, place, new, True, None, shared=shared), steps)
 
 
-def _refuse_one_for_all_hooks(scene: Scene, place: Place) -> None:
+def _refuse_one_for_all_hooks(scene: Scene) -> None:
     """Raise if one instance would have to keep the hooks of several layers."""
     hooked = [other.name for other in scene.places if has_hooks(other.module)]
     if len(hooked) > 1:
         raise PlanError(
-            f"cannot put one instance in place of {label(place)} and others: {' and '.join(hooked[:2])} have hooks each.",
+            f"cannot put one instance in all places: {' and '.join(hooked[:2])} have hooks each.",
             "one layer would have to call those of all, and the handles that were kept could not tell them apart.",
-            name=place.name,
+            name=hooked[0],
             way_out="leave out share=True, or remove the hooks first:  handle.remove()",
         )
 
@@ -109,7 +110,7 @@ def _remove(scene: Scene, place: Place) -> Change:
     if "" in place.names:
         raise PlanError(f"cannot remove {label(place)}: it is the model itself.", name="")
     new = nn.Identity()
-    accept_old_checkpoints(new, DropOldKeys(frozenset(place.module.state_dict())))
+    accept_old_checkpoints(new, DropOldKeys(every_key(place.module)))
     # The hook refers back to its module, weakly: that does not keep the object of the old layer from becoming it.
     return _fresh(scene, place, new, False, None, "remove")
 
@@ -130,7 +131,7 @@ def _fresh(
     steps: list[Step] = []
     if old not in set(new.modules()):
         steps += carry_over(old, standing, new, becomes, shared)
-    steps += settle(new, standing, scene.reference(place), scene.present)
+    steps += settle(new, standing, scene.reference(place), scene.present, scene.tensors)
     if conversion is not None:
         steps += _refreshing(conversion, old, new)
     return with_steps(_change(scene, place, new, placement, conversion, kind), steps)
@@ -195,7 +196,9 @@ def _held_elsewhere(placement: Placement) -> tuple[str, ...]:
 
 
 def _refreshing(conversion: Conversion, old: nn.Module, new: nn.Module) -> list[Step]:
-    computed = {name: origin for name, origin in conversion.origins.items() if isinstance(origin, Computed)}
+    computed = {
+        name: origin for name, origin in conversion.origins.items() if isinstance(origin, Computed) and origin.sources
+    }
     if not computed:
         return []
     sources, tensors = tensors_of(old), tensors_of(new)
@@ -228,6 +231,18 @@ def _wants_name(factory: Callable[..., Any], arguments: Mapping[str, Any]) -> bo
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     free = [p for p in positional[1:] if p.name not in arguments and (p.default is p.empty or p.name == "name")]
     return bool(free)
+
+
+def refuse_no_factory(place: Place, new: object) -> None:
+    """Raise if what is given for a new layer is none, and makes none either."""
+    if not callable(new):
+        raise PlanError(
+            f"what is given for {label(place)} must be a class, an instance or a factory, got {type(new).__name__}.",
+            name=place.name,
+            expected="a class, an instance or a factory of layers",
+            got=new,
+            way_out="for example  ts.replace(model, nn.ReLU, nn.GELU)",
+        )
 
 
 def refuse_no_layer(scene: Scene, place: Place, new: object, whence: str) -> None:

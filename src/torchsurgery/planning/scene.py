@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from functools import cached_property
 
-import torch
 from torch import Tensor, nn
 
+from ..changes import is_plain_float
 from ..selection import Place
 from ..tree import Draft
 
@@ -18,6 +19,18 @@ class Scene:
     def __init__(self, draft: Draft, places: tuple[Place, ...], widths_changed: bool) -> None:
         self.draft, self.places, self.widths_changed = draft, places, widths_changed
         self._nearest: dict[str, Tensor | None] = {}
+        self._kinds_known: dict[Callable[[type], bool], bool] = {}
+
+    @cached_property
+    def kinds(self) -> frozenset[type[nn.Module]]:
+        """The classes of all modules that are there."""
+        return frozenset(map(type, self.draft.spots()))
+
+    def has_kind(self, fits: Callable[[type], bool]) -> bool:
+        """Whether a module of a class that fits is there: where there is none, no layer's surroundings are searched."""
+        if fits not in self._kinds_known:
+            self._kinds_known[fits] = any(map(fits, self.kinds))
+        return self._kinds_known[fits]
 
     @cached_property
     def present(self) -> frozenset[nn.Module]:
@@ -34,6 +47,15 @@ class Scene:
                 if parameter is not None:
                     found[id(parameter)] += [f"{name}.{key}" if name else key for name in spots.names]
         return found
+
+    @cached_property
+    def tensors(self) -> frozenset[int]:
+        """The ids of all tensors that are in the model already."""
+        return frozenset(
+            id(tensor)
+            for module in self.draft.spots()
+            for tensor in (*module._parameters.values(), *module._buffers.values())
+        )
 
     def reference(self, place: Place) -> Tensor | None:
         """A floating-point tensor whose dtype and device are right at `place`: the layer's own, or the nearest one."""
@@ -56,11 +78,6 @@ def floating_tensor(module: nn.Module) -> Tensor | None:
             if tensor is not None and is_plain_float(tensor):
                 return tensor
     return None
-
-
-def is_plain_float(tensor: Tensor) -> bool:
-    """Whether a tensor holds floating-point numbers that may be cast: not quantized, not an 8-bit storage format."""
-    return tensor.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from ..selection import Place
 from .carrying import settle
 from .guards import guard, label
 from .means import Placement, by_becoming, by_putting, can_become, shell
-from .replacing import call_factory, explained, refuse_no_layer, with_steps
+from .replacing import call_factory, explained, refuse_no_factory, refuse_no_layer, with_steps
 from .scene import Scene, tensors_of
 
 
@@ -39,7 +39,7 @@ def surround_all(scene: Scene, edit: Insert | Wrap) -> list[Change]:
 
 
 def _insert(scene: Scene, place: Place, edit: Insert, first: bool) -> Change:
-    inner = _inner(place)
+    inner = _inner(scene, place)
     layer = _layer_to_insert(scene, place, edit, first)
     around = Inserted(inner, **{edit.where: layer})
     return _surround(scene, place, inner, around, "insert")
@@ -53,21 +53,26 @@ def _layer_to_insert(scene: Scene, place: Place, edit: Insert, first: bool) -> n
         if first or not edit.share:
             refuse_no_layer(scene, place, layer, "the given instance")
         return layer
+    refuse_no_factory(place, edit.new)
     layer = call_factory(edit.new, place, edit.arguments)
     refuse_no_layer(scene, place, layer, "the factory")
     return layer
 
 
 def _wrap(scene: Scene, place: Place, edit: Wrap) -> Change:
-    inner = _inner(place)
+    inner = _inner(scene, place)
     around = call_factory(edit.wrapper, Place(inner, place.names, place.asked), edit.arguments)
     refuse_no_layer(scene, place, around, "the wrapper")
     return _surround(scene, place, inner, around, "wrap")
 
 
-def _inner(place: Place) -> nn.Module:
+def _inner(scene: Scene, place: Place) -> nn.Module:
     """What goes on inside: the layer; for the model, whose object becomes what is around it, a twin with its state."""
-    return shell(place.module) if "" in place.names else place.module
+    if "" not in place.names:
+        return place.module
+    inner = shell(place.module)
+    scene.draft.share(place.module, inner)
+    return inner
 
 
 def _surround(scene: Scene, place: Place, inner: nn.Module, around: nn.Module, kind: Any) -> Change:
@@ -112,7 +117,7 @@ def _placement(scene: Scene, place: Place, inner: nn.Module, around: nn.Module) 
 
 def _settled(scene: Scene, place: Place, inner: nn.Module, around: nn.Module) -> list[Step]:
     known = scene.present | {inner}
-    return settle(around, scene.draft.standing(place.module), scene.reference(place), known)
+    return settle(around, scene.draft.standing(place.module), scene.reference(place), known, scene.tensors)
 
 
 def _path_to(inner: nn.Module, around: nn.Module) -> str | None:

@@ -39,7 +39,8 @@ def refuse_misfit(scene: Scene, place: Place, new: nn.Module) -> None:
         name=place.name,
         expected=old_width,
         got=new_width,
-        way_out="change what comes before it first, in the same plan:  ts.plan(model).replace(…).replace(…)",
+        way_out=f"give one that takes {old_width}; or change what comes before it, too, and that first: "
+        " ts.plan(model).replace(…).replace(…)",
     )
 
 
@@ -52,4 +53,4 @@ def _is_first(scene: Scene, place: Place) -> bool:
 
 def changes_width(old: nn.Module, new: nn.Module) -> bool:
     """Whether a change gives the layers after it another width."""
-    return width(old, _OUT) != width(new, _OUT)
+    return vars(old) is not vars(new) and width(old, _OUT) != width(new, _OUT)

@@ -1,0 +1,21 @@
+"""Which channels of which layers are one: `trace(model, example_inputs)`.
+
+Files:
+    atoms.py         ids of entries, and the two kinds of constraint between them
+    solving.py       from constraints to classes
+    rules.py         what an operation says about axes: the registry, `rule`, and what a rule is given
+    elementwise.py, views.py, moves.py, layers.py   the rules
+    integers.py      integers of the model's code that remember how they were computed; adjusting.py solves for them
+    watching.py      the modes under which a model runs while it is traced
+    substituting.py  a model with stand-ins for its tensors, put back as it was
+    attention.py     nn.MultiheadAttention with heads that may go
+    tracing.py       trace()
+    families.py, groups.py, paths.py   the answer: groups, and why
+"""
+
+from .groups import Coupling as Coupling
+from .groups import Group as Group
+from .groups import Member as Member
+from .rules import Call as Call
+from .rules import rule as rule
+from .tracing import trace as trace

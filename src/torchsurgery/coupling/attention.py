@@ -1,0 +1,112 @@
+"""`nn.MultiheadAttention` whose heads, their width and the width of the stream are independent of each other.
+
+The original wants embed_dim == num_heads · head_dim, so that it can't lose a head and keep the stream, nor the other
+way round. This one has the same parameters under the same names and computes the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Attention(nn.MultiheadAttention):
+    """Attention with any number of heads of any width on a stream of any width.
+
+    What `nn.MultiheadAttention` becomes when its heads, or the stream that it reads, are pruned. Same parameters, same
+    arguments, same results.
+    """
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """As `nn.MultiheadAttention`."""
+        batched = query.dim() == 3
+        inputs = [t if batched else t.unsqueeze(0 if self.batch_first else 1) for t in (query, key, value)]
+        if not self.batch_first:
+            inputs = [t.transpose(0, 1) for t in inputs]
+        # The same tensor three times is projected by one multiplication.
+        same = query is key and key is value
+        q, k, v = self._heads(inputs, same)
+        mask = self._mask(q, key_padding_mask, attn_mask, is_causal)
+        out, weights = self._attend(q, k, v, mask, need_weights, average_attn_weights)
+        out = self.out_proj(out.transpose(1, 2).flatten(2))
+        if not self.batch_first:
+            out = out.transpose(0, 1)
+        if batched:
+            return out, weights
+        return out.squeeze(0 if self.batch_first else 1), None if weights is None else weights.squeeze(0)
+
+    def _heads(self, inputs: list[Tensor], same: bool) -> list[Tensor]:
+        """Query, key and value as (N, heads, length, width)."""
+        bias = self.in_proj_bias
+        biases = bias.chunk(3) if bias is not None else (None, None, None)
+        if self.in_proj_weight is None:
+            weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
+            parts = [F.linear(t, w, b) for t, w, b in zip(inputs, weights, biases, strict=True)]
+        elif same:
+            parts = list(F.linear(inputs[0], self.in_proj_weight, bias).chunk(3, -1))
+        else:
+            weights = self.in_proj_weight.chunk(3)
+            parts = [F.linear(t, w, b) for t, w, b in zip(inputs, weights, biases, strict=True)]
+        return [t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for t in parts]
+
+    def _mask(
+        self, query: Tensor, padding: Tensor | None, mask: Tensor | None, is_causal: bool
+    ) -> Tensor | None:
+        """Both masks as one that is added to the scores."""
+        if mask is not None and mask.dim() == 3:
+            mask = mask.unflatten(0, (query.shape[0], -1))
+        mask = _additive(mask, query)
+        padding = _additive(padding, query)
+        if padding is not None:
+            padding = padding.reshape(-1, 1, 1, padding.shape[-1])
+            return padding if mask is None else mask + padding
+        return mask
+
+    def _attend(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, need_weights: bool, average: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        # As wide as it was built, whatever has gone since: scores of pruned heads' neighbours must not change.
+        scale = self.score_scale if hasattr(self, "score_scale") else float(int(self.head_dim)) ** -0.5
+        dropout = self.dropout if self.training else 0.0
+        if not need_weights:
+            return F.scaled_dot_product_attention(q, k, v, mask, dropout, scale=scale), None
+        scores = (q * scale) @ k.transpose(-2, -1)
+        weights = torch.softmax(scores if mask is None else scores + mask, dim=-1)
+        weights = F.dropout(weights, dropout) if dropout else weights
+        return weights @ v, weights.mean(1) if average else weights
+
+
+def _additive(mask: Tensor | None, like: Tensor) -> Tensor | None:
+    if mask is None or mask.dtype != torch.bool:
+        return mask
+    return torch.zeros(mask.shape, dtype=like.dtype, device=like.device).masked_fill(mask, float("-inf"))
+
+
+def is_plain_attention(module: nn.Module) -> bool:
+    """Whether a module is torch's own attention of a kind that `Attention` computes."""
+    return (
+        type(module) is nn.MultiheadAttention
+        and module.bias_k is None
+        and module.bias_v is None
+        and not module.add_zero_attn
+    )
+
+
+def as_attention(state: dict[str, Any]) -> dict[str, Any]:
+    """The attributes that `Attention` has besides those of `nn.MultiheadAttention`."""
+    width = state["head_dim"]
+    # TransformerEncoderLayer's fused kernel would take the heads to be embed_dim // num_heads wide.
+    return {**state, "score_scale": state.get("score_scale", float(width) ** -0.5), "_qkv_same_embed_dim": False}

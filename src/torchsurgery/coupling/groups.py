@@ -1,0 +1,292 @@
+"""A traced model: which axes of which parameters change together, and why others can't."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from ..errors import CouplingError, SelectionError
+from .atoms import Axis, Reason, Where
+from .families import Families
+from .paths import Paths
+from .rules import Record
+from .solving import Classes
+
+Side = Literal["out", "in"]
+_MOST = 6
+
+
+class Member(NamedTuple):
+    """An axis of a parameter or buffer that a group reaches into.
+
+    Attributes:
+        name: The tensor's fully-qualified name.
+        dim: Which of its axes.
+        role: What the axis is to its layer: "out", "in", "both" (a normalisation), or "" where no operation tells.
+        indices: The entries of the axis that belong to the group.
+    """
+
+    name: str
+    dim: int
+    role: str
+    indices: tuple[int, ...]
+
+    @property
+    def module(self) -> str:
+        """The name of the layer whose tensor it is."""
+        return layer_of(self.name)
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Channels that come and go together, in all the layers that have them.
+
+    Attributes:
+        coupling: The trace that it is of.
+        channels: One class of entries each: what can go is one of these at a time.
+        members: All axes that they reach into.
+    """
+
+    coupling: Coupling = field(repr=False)
+    channels: Axis
+    members: tuple[Member, ...]
+
+    def __len__(self) -> int:
+        return len(self.channels)
+
+    @cached_property
+    def giving(self) -> tuple[str, ...]:
+        """The layers that give these channels, normalisations included."""
+        return tuple(dict.fromkeys(m.module for m in self.members if m.role != "in"))
+
+    @cached_property
+    def taking(self) -> tuple[str, ...]:
+        """The layers that take these channels."""
+        return tuple(dict.fromkeys(m.module for m in self.members if m.role == "in"))
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """All layers, each once."""
+        return tuple(dict.fromkeys((*self.giving, *self.taking)))
+
+    def path(self, one: str, other: str) -> tuple[Where, ...]:
+        """The operations that tie two layers of the group together, on the shortest way.
+
+        Args:
+            one: Name of a layer.
+            other: Name of another.
+
+        Raises:
+            SelectionError: if one of them is not in the group.
+        """
+        start, goal = (self._of(name) for name in (one, other))
+        found = self.coupling.between(start, goal, self.channels)
+        return tuple(found or ())
+
+    def _of(self, name: str) -> list[Member]:
+        found = [member for member in self.members if member.module == name or member.name == name]
+        if not found:
+            raise SelectionError(
+                f"{name} is not in this group.",
+                name=name,
+                way_out=f"its layers are  {', '.join(self.modules[:_MOST])}",
+            )
+        # What a layer gives is what the question is about, if it both gives and takes.
+        return [m for m in found if m.role != "in"] or found
+
+    def __repr__(self) -> str:
+        return f"Group of {len(self)} channels in {len(self.modules)} layers: {_listed(self.modules)}"
+
+    def __str__(self) -> str:
+        return "\n".join(_group_rows(self))
+
+
+@dataclass(frozen=True, eq=False)
+class Coupling:
+    """What one pass over a model tells about its channels.
+
+    Attributes:
+        record: All that was gathered: constraints, integers, work.
+        classes: What lives and dies together.
+        unseen: Modules with parameters that were not run; nothing is known of what they need.
+        modes: The modes in which the model was run: "eval", "train" or both.
+        model_name: The class of the model.
+    """
+
+    record: Record = field(repr=False)
+    classes: Classes = field(repr=False)
+    unseen: tuple[str, ...]
+    modes: tuple[str, ...]
+    model_name: str
+    aliases: Mapping[str, str] = field(repr=False, default_factory=dict)
+
+    @cached_property
+    def families(self) -> Families:
+        """Prime classes by the role that they play."""
+        return Families(self.record, self.classes)
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """All groups of channels that may change, the largest number of layers first."""
+        found = [self._group(channels) for channels in self.families.lists]
+        return tuple(sorted((group for group in found if group.members), key=lambda g: -len(g.members)))
+
+    @property
+    def unknown(self) -> Mapping[str, int]:
+        """Operations that are not known or couldn't be followed, with how often they came; `ts.rule` adds one."""
+        return self.record.unknown
+
+    def group(self, name: str, axis: Side = "out") -> Group:
+        """The channels of a layer, with all the layers that have them, too.
+
+        Args:
+            name: The layer's fully-qualified name, or that of a parameter.
+            axis: Its output channels, or its input channels.
+
+        Raises:
+            SelectionError: if no such layer with parameters was run.
+            CouplingError: if none of its channels may change; it names the operation to blame.
+
+        Example:
+            >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+            >>> ts.trace(net, torch.randn(1, 4)).group("0")
+            Group of 8 channels in 2 layers: 0, 2
+        """
+        ids = self.axis(name, axis)
+        channels = self.classes.primes_of(self.classes.of(ids))
+        if not len(channels):
+            raise self.frozen(name, axis)
+        return self._group(channels)
+
+    def axis(self, name: str, axis: Side = "out") -> Axis:
+        """The ids of a layer's output or input channels.
+
+        Raises:
+            SelectionError: if no such layer with parameters was run.
+        """
+        return self.leaf_axis(*self.place(name, axis))
+
+    def place(self, name: str, axis: Side = "out") -> tuple[str, int]:
+        """The tensor and its dimension that hold a layer's output or input channels."""
+        found = [(leaf, dim) for leaf, dim, role in self._roles(name) if role in (axis, "both")]
+        if found:
+            # The tensor with most dimensions is the weight; a bias only has output channels.
+            return max(found, key=lambda place: len(self.record.leaves[place[0]]))
+        raise SelectionError(
+            f"{name or 'the model'} has no {axis}put channels that this trace has seen.",
+            f"it was traced in {' and '.join(self.modes)}; not run: {_listed(self.unseen) or 'nothing'}",
+            name=name,
+            way_out="name a layer with parameters; see  ts.trace(model, x).groups",
+        )
+
+    def leaf_axis(self, leaf: str, dim: int) -> Axis:
+        """The ids along one axis of a parameter or buffer."""
+        return self.record.leaves[leaf][dim]
+
+    def _roles(self, name: str) -> Iterator[tuple[str, int, str]]:
+        name = self.aliases.get(name, name)
+        for leaf in self._leaves_of.get(name, [name] if name in self.record.leaves else []):
+            for dim, axis in enumerate(self.record.leaves[leaf]):
+                yield leaf, dim, self.record.roles.get(id(axis), "")
+
+    @cached_property
+    def _leaves_of(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for leaf in self.record.leaves:
+            found.setdefault(layer_of(leaf), []).append(leaf)
+        return found
+
+    # --- why
+
+    @cached_property
+    def paths(self) -> Paths:
+        """Search for reasons."""
+        return Paths(self.record.ledger, self.classes)
+
+    def why(self, name: str, axis: Side = "out") -> tuple[Reason, ...]:
+        """Why channels of a layer can't change: each reason once; nothing where all of them can."""
+        ids = self.axis(name, axis)
+        frozen = ids[self.classes.of(ids) == 0]
+        reasons: dict[Reason, None] = {}
+        # Channels next to each other mostly stay for one reason.
+        for at in np.unique(np.linspace(0, max(len(frozen) - 1, 0), 8).astype(int)):
+            if len(frozen):
+                reasons[self.paths.blame(int(frozen[at]))] = None
+        return tuple(reasons)
+
+    def frozen(self, name: str, axis: Side = "out", what: str = "") -> CouplingError:
+        """The error for a layer whose channels stay."""
+        reasons = self.why(name, axis)
+        told = [f"these channels are {reason}, which keeps its width." if "output" in reason.what else f"{reason}" for reason in reasons]
+        width = len(self.axis(name, axis))
+        return CouplingError(
+            what or f"the {axis}put channels of {name} stay {width}.",
+            *told,
+            name=name,
+            expected=width,
+            way_out="see what can change with  ts.trace(model, x).groups",
+        )
+
+    def between(self, start: Sequence[Member], goal: Sequence[Member], channels: Axis) -> list[Where] | None:
+        """The operations that tie two axes, by the first channel that they share."""
+        ids = [self.leaf_axis(m.name, m.dim) for m in start]
+        goals = np.concatenate([self.leaf_axis(m.name, m.dim) for m in goal])
+        for axis in ids:
+            for atom in axis[axis > 0][:1]:
+                found = self.paths.between(int(atom), goals)
+                if found is not None:
+                    return found
+        return None
+
+    # --- parts
+
+    def _group(self, channels: Axis) -> Group:
+        return Group(self, channels, tuple(self._members(channels)))
+
+    def _members(self, channels: Axis) -> Iterator[Member]:
+        for leaf, dim in self.families.reached(channels):
+            axis = self.record.leaves[leaf][dim]
+            classes = self.classes.of(axis)
+            at = np.nonzero(self.families.touches(classes, channels))[0]
+            if len(at):
+                yield Member(leaf, dim, self.record.roles.get(id(axis), ""), tuple(at.tolist()))
+
+    def __repr__(self) -> str:
+        ops = f" · {len(self.unknown)} unknown operations" if self.unknown else ""
+        return f"Coupling of {self.model_name}: {len(self.groups)} groups in {len(self.record.leaves)} tensors{ops}"
+
+    def __str__(self) -> str:
+        rows = [repr(self), *(f"  {group!r}" for group in self.groups)]
+        if self.unseen:
+            rows.append(f"  not run: {_listed(self.unseen)}")
+        if self.unknown:
+            rows.append(f"  not known: {_listed(list(self.unknown))}  (ts.rule adds one)")
+        return "\n".join(rows)
+
+
+def layer_of(leaf: str) -> str:
+    """The name of the layer that a tensor is of; one under a parametrization is its layer's."""
+    return leaf.rpartition(".")[0].partition(".parametrizations")[0].removesuffix("parametrizations")
+
+
+def _group_rows(group: Group) -> Iterator[str]:
+    yield f"{len(group.modules)} modules change together: {len(group.giving)} that give these channels"
+    yield f"({_listed(group.giving)})"
+    yield f"and {len(group.taking)} that take them ({_listed(group.taking)})."
+    first = group.giving[0] if group.giving else None
+    for other in group.giving[1:_MOST] if first is not None else ():
+        steps = group.path(first, other)  # type: ignore[arg-type]
+        yield "  " + " → ".join([str(first), *(_step(step) for step in steps), other])
+
+
+def _step(step: Where) -> str:
+    return f"{step.operation} ({step.module})" if step.module else step.operation
+
+
+def _listed(names: Sequence[str], most: int = _MOST) -> str:
+    shown = ", ".join(name or "(the model)" for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,272 @@
+"""Integers of the model's Python code that stand for the width of something.
+
+`x.view(b, n, self.num_heads, self.head_dim)` must follow when heads go. While a model is traced, the integers among its
+attributes, and the sizes that it reads off tensors, are integers that remember how they were computed. Wherever one of
+them is given as a size, that is a site: the value must be the number of entries alive there. An integer that remembers
+nothing must stay what it is, and so must the axis.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+from torch import nn
+
+from .atoms import Axis, Where
+
+
+class Attribute(NamedTuple):
+    """An integer attribute of a module: `key` is "groups", "kernel[1]" or "config.hidden_size"."""
+
+    module: str
+    key: str
+
+
+class Length(NamedTuple):
+    """The length of an axis, as it was read off a tensor."""
+
+    number: int
+
+
+class Term(NamedTuple):
+    """Two integers and what was done with them."""
+
+    function: str
+    one: Expression
+    other: Expression
+
+
+Expression: TypeAlias = "int | Attribute | Length | Term"
+
+_FUNCTIONS: dict[str, Callable[[int, int], int]] = {
+    "mul": operator.mul,
+    "add": operator.add,
+    "sub": operator.sub,
+    "floordiv": operator.floordiv,
+    "mod": operator.mod,
+}
+
+
+class Traced(int):
+    """An integer that remembers how it was computed."""
+
+    expression: Expression
+    ledger: Integers
+
+    def __new__(cls, value: int, expression: Expression, ledger: Integers) -> Traced:
+        self = super().__new__(cls, value)
+        self.expression, self.ledger = expression, ledger
+        return self
+
+    def __deepcopy__(self, memo: object) -> Traced:
+        return self
+
+    def __reduce__(self) -> Any:
+        return int, (int(self),)
+
+    def __neg__(self) -> int:
+        return Traced(-int(self), Term("sub", 0, self.expression), self.ledger)
+
+    def __eq__(self, other: object) -> bool:
+        same = int(self) == other
+        # What the code compares and finds equal, it will want to find equal again.
+        if same and isinstance(other, Traced) and other.expression != self.expression:
+            self.ledger.equations.append((self.expression, other.expression))
+        return same
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = int.__hash__
+
+
+def _forward(name: str) -> Callable[[Traced, Any], Any]:
+    function = _FUNCTIONS[name]
+
+    def method(self: Traced, other: Any) -> Any:
+        if type(other) not in (int, Traced):
+            return getattr(int, f"__{name}__")(self, other)
+        result = function(int(self), int(other))
+        return Traced(result, Term(name, self.expression, expression_of(other)), self.ledger)
+
+    return method
+
+
+def _backward(name: str) -> Callable[[Traced, Any], Any]:
+    function = _FUNCTIONS[name]
+
+    def method(self: Traced, other: Any) -> Any:
+        if type(other) not in (int, Traced):
+            return getattr(int, f"__r{name}__")(self, other)
+        result = function(int(other), int(self))
+        return Traced(result, Term(name, expression_of(other), self.expression), self.ledger)
+
+    return method
+
+
+for _name in _FUNCTIONS:
+    setattr(Traced, f"__{_name}__", _forward(_name))
+    setattr(Traced, f"__r{_name}__", _backward(_name))
+
+
+def expression_of(value: int) -> Expression:
+    """How an integer was computed; a plain one is itself."""
+    return value.expression if isinstance(value, Traced) else int(value)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Site:
+    """An integer in the code that must be the number of entries alive in an axis."""
+
+    expression: Expression
+    axis: Axis
+    where: Where
+
+
+@dataclass
+class Integers:
+    """All that was seen of a model's integers.
+
+    Attributes:
+        attributes: Each integer attribute with its value.
+        lengths: The axes whose length was read, by the number of their `Length`.
+        sites: Where an integer is given as a size.
+        equations: What was compared and found equal.
+    """
+
+    attributes: dict[Attribute, int] = field(default_factory=dict)
+    lengths: list[Axis] = field(default_factory=list)
+    sites: list[Site] = field(default_factory=list)
+    equations: list[tuple[Expression, Expression]] = field(default_factory=list)
+
+    def length(self, axis: Axis) -> Traced:
+        """The length of an axis, as code will see it."""
+        self.lengths.append(axis)
+        return Traced(len(axis), Length(len(self.lengths) - 1), self)
+
+    def attribute(self, module: str, key: str, value: int) -> Traced:
+        """An attribute, as code will see it."""
+        name = Attribute(module, key)
+        self.attributes[name] = value
+        return Traced(value, name, self)
+
+
+# --- laying them into a model
+
+# Sizes of windows and their like, which have nothing to do with channels.
+_OTHER = frozenset(
+    """stride padding dilation kernel_size output_padding _version _reversed_padding_repeated_twice training
+    padding_idx num_layers layer_idx call_super_init output_size""".split()
+)
+# What the forwards of torch.nn's own layers read.
+_READ_BY_TORCH = frozenset(
+    """groups normalized_shape num_groups num_heads embed_dim head_dim hidden_size proj_size unflattened_size
+    upscale_factor downscale_factor num_features""".split()
+)
+
+
+@contextmanager
+def laid_into(names: Mapping[nn.Module, str], integers: Integers) -> Iterator[None]:
+    """A block in which the integer attributes of the modules, and of their configs, are traced."""
+    undo: list[tuple[dict[str, Any], str, Any]] = []
+    try:
+        for module, name in names.items():
+            only = _READ_BY_TORCH if type(module).__module__.startswith("torch.nn.") else None
+            _lay_into(module.__dict__, name, "", integers, undo, only)
+        yield
+    finally:
+        for state, key, value in reversed(undo):
+            state[key] = value
+
+
+def _lay_into(
+    state: dict[str, Any],
+    module: str,
+    prefix: str,
+    integers: Integers,
+    undo: list[tuple[dict[str, Any], str, Any]],
+    only: frozenset[str] | None,
+) -> None:
+    for key, value in list(state.items()):
+        if key in _OTHER or (only is not None and key not in only):
+            continue
+        traced = _traced(value, module, prefix + key, integers)
+        if traced is not None:
+            undo.append((state, key, value))
+            state[key] = traced
+
+
+def _traced(value: Any, module: str, key: str, integers: Integers) -> Any:
+    """What stands in for an attribute while the model is traced; None where it stays."""
+    if type(value) is int:
+        return integers.attribute(module, key, value) if value > 0 else None
+    if type(value) in (tuple, list) and value and all(type(item) is int for item in value):
+        return type(value)(integers.attribute(module, f"{key}[{i}]", item) for i, item in enumerate(value))
+    return config_copy(value, module, key, integers) if is_config(value) else None
+
+
+def config_copy(value: Any, module: str, key: str, integers: Integers) -> Any:
+    """A config of this module's own, so that one layer's integers can be told from another's."""
+    twin = shallow(value)
+    _lay_into(vars(twin), module, f"{key}.", integers, [], None)
+    return twin
+
+
+def shallow(value: Any) -> Any:
+    """A copy of an object that shares its attributes, past whatever its class does on copying."""
+    twin = object.__new__(type(value))
+    vars(twin).update(vars(value))
+    return twin
+
+
+def is_config(value: Any) -> bool:
+    """Whether this is an object of settings, such as Hugging Face's, which layers share."""
+    return type(value).__name__.lower().endswith(("config", "cfg")) and isinstance(getattr(value, "__dict__", None), dict)
+
+
+# --- what they must become
+
+
+class Unsolved(Exception):
+    """An integer that can't be what two sites ask for; the axes involved must keep their size."""
+
+    def __init__(self, axes: list[Axis], where: Where, expression: Expression) -> None:
+        self.axes, self.where, self.expression = axes, where, expression
+        super().__init__(f"{in_words(expression)} in {where}")
+
+
+def in_words(expression: Expression) -> str:
+    """An expression as code: `num_heads * head_dim`."""
+    if isinstance(expression, Attribute):
+        return expression.key
+    if isinstance(expression, Length):
+        return "a size read"
+    if isinstance(expression, Term):
+        sign = {"mul": "*", "add": "+", "sub": "-", "floordiv": "//", "mod": "%"}[expression.function]
+        return f"{in_words(expression.one)} {sign} {in_words(expression.other)}"
+    return str(expression)
+
+
+def evaluate(expression: Expression, known: Mapping[Attribute | Length, int]) -> int | None:
+    """The value of an expression; None where it depends on something that is not known."""
+    if isinstance(expression, Attribute | Length):
+        return known.get(expression)
+    if isinstance(expression, Term):
+        one, other = evaluate(expression.one, known), evaluate(expression.other, known)
+        if one is None or other is None or (other == 0 and expression.function in ("floordiv", "mod")):
+            return None
+        return _FUNCTIONS[expression.function](one, other)
+    return expression
+
+
+def names_in(expression: Expression) -> Iterator[Attribute | Length]:
+    """The attributes and lengths that an expression is made of."""
+    if isinstance(expression, Attribute | Length):
+        yield expression
+    elif isinstance(expression, Term):
+        yield from names_in(expression.one)
+        yield from names_in(expression.other)

@@ -1,0 +1,355 @@
+"""Rules of operations with parameters: contractions, convolutions, normalisations, attention, pooling, recurrence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from .atoms import Axis, is_fixed
+from .elementwise import dims_of
+from .rules import Call, serves
+
+
+@serves("linear")
+def linear(call: Call) -> None:
+    """x (…, in), weight (out, in), bias (out)."""
+    x, weight, bias = call.args[0], call.args[1], call.arg("bias")
+    axes, own = call.axes(x), call.axes(weight)
+    call.tie(axes[-1], own[-1])
+    call.role(own[-1], "in")
+    if weight.dim() == 1:
+        return call.give(call.out, axes[:-1])
+    call.role(own[0], "out")
+    if bias is not None and bias.dim():
+        call.tie(own[0], call.axes(bias)[-1])
+        call.role(call.axes(bias)[-1], "out")
+    call.works(1, *axes, own[0])
+    return call.give(call.out, [*axes[:-1], own[0]])
+
+
+@serves("matmul mm bmm mv dot inner vdot")
+def matmul(call: Call) -> None:
+    """The last axis of one, the last but one of the other."""
+    call.give(call.out, _product(call, call.args[0], call.args[1]))
+
+
+def _product(call: Call, x: Tensor, y: Tensor) -> list[Axis]:
+    one, other = call.axes(x), call.axes(y)
+    inner = other[-1] if len(other) == 1 else other[-2]
+    call.tie(one[-1], inner)
+    batch = call.broadcast_axes([one[:-2], other[:-2]])
+    result = [*batch, *one[-2:-1], *(other[-1:] if len(other) > 1 else [])]
+    call.works(1, *result, one[-1])
+    for axis, role in ((inner, "in"), (other[-1], "out")):
+        call.role(axis, role)
+    return result
+
+
+@serves("addmm baddbmm addbmm addmv")
+def addmm(call: Call) -> None:
+    """A product, and something added to it."""
+    result = _product(call, call.args[1], call.args[2])
+    if call.name == "addbmm":
+        result = result[1:]
+    added = call.axes(call.args[0])
+    for axis in added[-1:]:
+        call.role(axis, "out")
+    call.give(call.out, call.broadcast_axes([result, added]))
+
+
+@serves("outer ger")
+def outer(call: Call) -> None:
+    """Every entry of one with every entry of the other."""
+    call.give(call.out, [call.axes(call.args[0])[0], call.axes(call.args[1])[0]])
+
+
+@serves("conv1d conv2d conv3d convolution _convolution conv_transpose1d conv_transpose2d conv_transpose3d conv_depthwise3d")
+def convolution(call: Call) -> None:
+    """x (N, in, …), weight (out, in / groups, …), or transposed (in, out / groups, …)."""
+    x, weight, bias, out = call.arg("input"), call.arg("weight"), call.arg("bias"), call.out
+    transposed = "transpose" in call.name or bool(call.arg("transposed", False))
+    axes, own, groups = call.axes(x), call.axes(weight), int(call.arg("groups", 1))
+    at = x.dim() - (weight.dim() - 2) - 1
+    for axis in own[2:]:
+        call.freeze(axis, "the kernel of a convolution")
+    for axis in axes[at + 1 :]:
+        call.freeze(axis, "positions of a convolution")
+    channels = _channels(call, axes[at], own, groups, transposed, out.shape[at])
+    if bias is not None:
+        call.tie(call.axes(bias)[0], channels)
+        call.role(call.axes(bias)[0], "out")
+    tail = [call.fixed(size, "positions of a convolution") for size in out.shape[at + 1 :]]
+    taps = int(np.prod(weight.shape[2:])) * int(np.prod((x if transposed else out).shape[at + 1 :]))
+    call.works(taps, *axes[:at], own[0], own[1])
+    call.give(out, [*axes[:at], channels, *tail])
+
+
+def _channels(call: Call, given: Axis, own: list[Axis], groups: int, transposed: bool, width: int) -> Axis:
+    """Ties what a convolution is given to its weight, group by group; answers its output channels."""
+    for axis, role in ((own[0], "in" if transposed else "out"), (own[1], "out" if transposed else "in")):
+        call.role(axis, role)
+    if groups == 1:
+        call.tie(given, own[0] if transposed else own[1])
+        return own[1] if transposed else own[0]
+    if transposed:
+        call.tie(given, own[0])
+        number, _ = call.ledger.split(own[0], (groups, len(given) // groups))
+        _say_groups(call, number)
+        return call.ledger.merge((number, own[1]), (groups, len(own[1])))
+    if groups == len(given) == width:
+        call.tie(given, own[0])
+        _say_groups(call, own[0])
+        return own[0]
+    number, inside = call.ledger.split(given, (groups, len(given) // groups))
+    again, _ = call.ledger.split(own[0], (groups, width // groups))
+    call.tie(number, again)
+    call.tie(inside, own[1])
+    _say_groups(call, number)
+    return own[0]
+
+
+def _say_groups(call: Call, axis: Axis) -> None:
+    given = call.given(*(f"conv{t}{d}d" for t in ("", "_transpose") for d in (1, 2, 3)))
+    if given is None:
+        return
+    args, kwargs = given
+    call.size(args[6 if "transpose" not in call.name else 6] if len(args) > 6 else kwargs.get("groups", 1), axis)
+
+
+@serves("batch_norm native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm "
+        "_batch_norm_with_update instance_norm")
+def batch_norm(call: Call) -> None:
+    """Each channel for itself."""
+    x = call.args[0]
+    axes = call.axes(x)
+    for tensor in call.args[1:5]:
+        if isinstance(tensor, Tensor) and tensor.dim() == 1:
+            _own(call, tensor, axes[1])
+    for axis in axes[2:]:
+        call.mixes(axis, f"{call.name} over it")
+    first, *others = call.outs
+    call.give(first, axes)
+    for tensor in others:
+        here = tensor.dim() == 1 and tensor.shape[0] == x.shape[1]
+        call.give(tensor, [axes[1]] if here else [call.fixed(n, "statistics") for n in tensor.shape])
+
+
+def _own(call: Call, tensor: Tensor, *axes: Axis) -> None:
+    """Parameters of a layer that has as many as the stream through it."""
+    for mine, axis in zip(call.axes(tensor), axes, strict=True):
+        call.tie(axis, mine)
+        call.role(mine, "both")
+
+
+@serves("layer_norm native_layer_norm rms_norm _fused_rms_norm")
+def layer_norm(call: Call) -> None:
+    """Over the last axes."""
+    x, shape = call.args[0], call.arg("normalized_shape")
+    axes = call.axes(x)
+    last = axes[len(axes) - len(shape) :]
+    for tensor in (call.arg("weight"), call.arg("bias")):
+        if isinstance(tensor, Tensor):
+            _own(call, tensor, *last)
+    given = call.given("layer_norm", "rms_norm")
+    said = (given[1].get("normalized_shape") or given[0][1]) if given else ()
+    for i, axis in enumerate(last):
+        call.mixes(axis, f"{call.name} over it")
+        if len(said) == len(last):
+            call.size(said[i], axis)
+    first, *others = call.outs
+    call.give(first, axes)
+    for tensor in others:
+        call.give(tensor, [a if n == len(a) else call.fixed(n, "statistics") for a, n in zip(axes, tensor.shape, strict=True)])
+
+
+@serves("group_norm native_group_norm")
+def group_norm(call: Call) -> None:
+    """Over the channels of a group: groups may go, or the same number of channels in each."""
+    x, groups = call.args[0], int(call.arg("num_groups") or call.arg("group"))
+    axes = call.axes(x)
+    for tensor in (call.arg("weight"), call.arg("bias")):
+        if isinstance(tensor, Tensor):
+            _own(call, tensor, axes[1])
+    call.mixes(axes[1], "group_norm over it")
+    if not is_fixed(axes[1]) and groups > 1:
+        number, _ = call.ledger.split(axes[1], (groups, x.shape[1] // groups))
+        given = call.given("group_norm")
+        if given is not None:
+            call.size(given[1].get("num_groups", given[0][1] if len(given[0]) > 1 else groups), number)
+    first, *others = call.outs
+    call.give(first, axes)
+    for tensor in others:
+        call.give(tensor, [call.fixed(n, "statistics") for n in tensor.shape])
+
+
+@serves("embedding embedding_bag _embedding_bag")
+def embedding(call: Call) -> None:
+    """Rows of a table by their numbers."""
+    table, index = call.args[:2]
+    own = call.axes(table)
+    call.freeze(own[0], "the table of an embedding is read by numbers")
+    call.role(own[0], "in")
+    call.role(own[1], "out")
+    if call.name == "embedding":
+        return call.give(call.out, [*call.axes(index), own[1]])
+    first, *others = call.outs
+    call.give(first, [call.fixed(first.shape[0], "bags"), own[1]])
+    for tensor in others:
+        call.give(tensor, [call.fixed(n, "bags") for n in tensor.shape])
+    return None
+
+
+@serves(
+    """scaled_dot_product_attention _scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_attention_math
+    _scaled_dot_product_flash_attention _scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention"""
+)
+def attention(call: Call) -> None:
+    """Query and key have one width, key and value one length, and all of them one set of heads."""
+    query, key, value = call.args[:3]
+    q, k, v = call.axes(query), call.axes(key), call.axes(value)
+    call.tie(q[-1], k[-1])
+    call.tie(k[-2], v[-2])
+    call.freeze(k[-2], "softmax over it")
+    if call.arg("scale") is None:
+        call.mixes(q[-1], "the scale of attention depends on it")
+    heads = [_heads(call, query, key, i, q[i], k[i], v[i]) for i in range(query.dim() - 2)]
+    mask = call.arg("attn_mask", call.arg("attn_bias"))
+    if isinstance(mask, Tensor):
+        call.broadcast_axes([call.axes(mask), [*heads, q[-2], k[-2]]])
+    call.works(1, *heads, q[-2], q[-1], k[-2])
+    call.works(1, *heads, q[-2], k[-2], v[-1])
+    first, *others = call.outs
+    call.give(first, [*heads, q[-2], v[-1]])
+    for tensor in others:
+        call.give(tensor, [call.fixed(n, "attention's own notes") for n in tensor.shape])
+
+
+def _heads(call: Call, query: Tensor, key: Tensor, i: int, q: Axis, k: Axis, v: Axis) -> Axis:
+    call.tie(k, v) if len(k) == len(v) else None
+    if len(q) == len(k):
+        call.tie(q, k)
+        return k if is_fixed(q) else q
+    if call.arg("enable_gqa", False) and len(k) > 1:
+        call.tie(q, np.repeat(k, len(q) // len(k)))
+    return q if len(q) > 1 else k
+
+
+_POOLS = """max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d
+    adaptive_avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d
+    adaptive_max_pool3d max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices mkldnn_max_pool2d lp_pool2d
+    max_unpool2d max_unpool3d fractional_max_pool2d upsample_nearest1d upsample_nearest2d upsample_nearest3d
+    upsample_bilinear2d upsample_bicubic2d upsample_linear1d upsample_trilinear3d _upsample_nearest_exact1d
+    _upsample_nearest_exact2d _upsample_nearest_exact3d _upsample_bilinear2d_aa _upsample_bicubic2d_aa"""
+
+
+@serves(_POOLS)
+def pooling(call: Call) -> None:
+    """Positions change, channels pass."""
+    x = call.args[0]
+    rank = next(n for n in (1, 2, 3) if f"{n}d" in call.name)
+    axes = call.axes(x)
+    for axis in axes[-rank:]:
+        call.freeze(axis, f"positions of {call.name}")
+    for tensor in call.outs:
+        tail = [call.fixed(size, f"positions of {call.name}") for size in tensor.shape[-rank:]]
+        call.give(tensor, [*axes[:-rank], *tail])
+
+
+@serves("grid_sampler grid_sampler_2d grid_sampler_3d")
+def grid_sampler(call: Call) -> None:
+    """Positions are sampled, channels pass."""
+    x, grid = call.args[:2]
+    axes = call.axes(x)
+    for axis in (*axes[2:], *call.axes(grid)[1:]):
+        call.freeze(axis, "positions of grid_sampler")
+    call.give(call.out, [*axes[:2], *(call.fixed(n, "positions of grid_sampler") for n in call.out.shape[2:])])
+
+
+@serves("_weight_norm _weight_norm_interface")
+def weight_norm(call: Call) -> None:
+    """v · g / |v|, over all axes but that of g."""
+    v, g = call.axes(call.args[0]), call.axes(call.args[1])
+    for one, other in zip(v, g, strict=True):
+        if len(one) == len(other):
+            call.tie(one, other)
+        else:
+            call.mixes(one, "weight_norm over it")
+    call.give(call.outs[0], v)
+    for tensor in call.outs[1:]:
+        call.give(tensor, g)
+
+
+_FFT = "fft_rfft fft_irfft fft_fft fft_ifft fft_rfft2 fft_irfft2 fft_fft2 fft_ifft2 fft_rfftn fft_irfftn fft_fftn fft_ifftn"
+
+
+@serves(f"{_FFT} _fft_r2c _fft_c2r _fft_c2c")
+def fourier(call: Call) -> None:
+    """What is transformed keeps its size."""
+    axes = call.axes(call.args[0])
+    dims = dims_of(call.arg("dim"), len(axes))
+    for i in dims:
+        call.freeze(axes[i], f"{call.name} over it")
+        axes[i] = call.fixed(call.out.shape[i], f"{call.name} over it")
+    call.give(call.out, axes)
+
+
+@serves("view_as_real view_as_complex")
+def complex_view(call: Call) -> None:
+    """Real and imaginary part are an axis of their own."""
+    axes = call.axes(call.args[0])
+    if call.name == "view_as_real":
+        return call.give(call.out, [*axes, call.fixed(2, "real and imaginary part")])
+    call.freeze(axes[-1], "real and imaginary part")
+    return call.give(call.out, axes[:-1])
+
+
+@serves("lstm gru rnn_tanh rnn_relu")
+def recurrent(call: Call) -> None:
+    """Gates (gates · hidden, in), one set of weights for each layer and direction."""
+    x, params = call.args[0], call.arg("params")
+    states = list(call.args[1]) if isinstance(call.args[1], (list, tuple)) else [call.args[1]]
+    if not isinstance(params, (list, tuple)):
+        raise ValueError("packed sequences are not followed")
+    biases, layers = bool(call.arg("has_biases")), int(call.arg("num_layers"))
+    directions = 2 if call.arg("bidirectional") else 1
+    axes, per = call.axes(x), len(params) // (layers * directions)
+    width, hidden = axes[-1], None
+    for layer in range(layers):
+        outs = []
+        for direction in range(directions):
+            at = (layer * directions + direction) * per
+            out, hidden = _cell(call, params[at : at + per], biases, width, hidden)
+            outs.append(out)
+        width = np.concatenate(outs)
+    for state, axis in zip(states, (outs[0], hidden), strict=False):
+        call.tie(call.axes(state)[-1], axis)
+    first, *others = call.outs
+    call.give(first, [*axes[:-1], width])
+    for tensor, axis in zip(others, (outs[0], hidden), strict=False):
+        call.give(tensor, [*(call.fixed(n, "layers and batch") for n in tensor.shape[:-1]), axis])
+
+
+def _cell(call: Call, params: Any, biases: bool, width: Axis, hidden: Axis | None) -> tuple[Axis, Axis]:
+    """One layer in one direction; all of them have one hidden size, so their hidden units are tied by number."""
+    gates = {"lstm": 4, "gru": 3}.get(call.name, 1)
+    taken, back, *rest = (call.axes(p) for p in params)
+    sizes = (gates, len(taken[0]) // gates)
+    call.tie(taken[1], width)
+    call.role(taken[1], "in")
+    for axis in (taken[0], back[0], *(b[0] for b in rest[: 2 * biases])):
+        number, units = call.ledger.split(axis, sizes)
+        call.freeze(number, "the gates of a recurrent layer")
+        if hidden is not None:
+            call.tie(units, hidden)
+        hidden = units if hidden is None else hidden
+        call.role(axis, "out")
+    assert hidden is not None  # there are two weights at least
+    projections = rest[2 * biases :]
+    out = projections[0][0] if projections else hidden
+    if projections:
+        call.tie(projections[0][1], hidden)
+        call.freeze(out, "projected in a recurrent layer")
+    call.tie(back[1], out)
+    return out, hidden

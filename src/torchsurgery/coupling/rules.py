@@ -1,0 +1,300 @@
+"""What an operation says about the axes of its tensors: the registry of rules, and what a rule is given.
+
+A rule states the axes of the results and the constraints that hold, in the words of `Call`. An operation without a rule
+freezes all that comes near it, under its name. The rules themselves are in `elementwise`, `views`, `moves`, `layers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from ..errors import TraceError
+from .atoms import Axis, Ledger, broadcast, is_fixed
+from .integers import Integers, Site, Traced, expression_of
+
+
+class Notes:
+    """What is known of one tensor.
+
+    Attributes:
+        axes: The ids along each axis.
+        pending: Axes to be frozen, with the reason's number, if the tensor's values are used: a slice that is only
+            asked for its shape freezes nothing.
+    """
+
+    __slots__ = ("axes", "pending")
+
+    def __init__(self, axes: list[Axis], pending: tuple[tuple[Axis, int], ...] = ()) -> None:
+        self.axes, self.pending = axes, pending
+
+
+class Record:
+    """What a trace gathers besides constraints.
+
+    Attributes:
+        ledger: The constraints.
+        integers: The integers of the model's code.
+        leaves: Parameter or buffer → the axes it started with.
+        roles: The id of a leaf's axis → "in", "out" or "both".
+        balanced: Axes that must have equal numbers of entries: the parts of a `chunk`.
+        mixing: Axes over which an operation reduces or normalises, so that zeroing an entry isn't removing it.
+        work: What the multiplications of an operation are the product of: axes and a constant.
+        unknown: Operations without a rule, with how often they came.
+        given: The Python function called, with its arguments as the code gave them; None inside PyTorch.
+    """
+
+    def __init__(self) -> None:
+        self.ledger = Ledger()
+        self.integers = Integers()
+        self.leaves: dict[str, list[Axis]] = {}
+        self.roles: dict[int, str] = {}
+        self.touched: set[int] = set()
+        self.balanced: list[list[Axis]] = []
+        self.mixing: list[tuple[Axis, int]] = []
+        self.work: list[tuple[int, tuple[Axis, ...]]] = []
+        self.unknown: dict[str, int] = {}
+        self.given: tuple[str, tuple[Any, ...], dict[str, Any]] | None = None
+
+
+class Call:
+    """One call of an operation, as a rule sees it.
+
+    Attributes:
+        name: The operation's name without its namespace, such as "conv2d".
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+        out: What it answered: a tensor, several, or something else.
+    """
+
+    def __init__(self, record: Record, op: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any):
+        self.record, self.ledger = record, record.ledger
+        self.op, self.name, self.args, self.kwargs, self.out = op, name, args, kwargs, out
+        self.pending: list[tuple[Axis, int]] = []
+
+    # --- arguments
+
+    def arg(self, name: str, default: Any = None) -> Any:
+        """An argument by the name that it has in the operation's schema."""
+        for i, argument in enumerate(self.op._schema.arguments):
+            if argument.name == name:
+                if i < len(self.args):
+                    return self.args[i]
+                if name in self.kwargs:
+                    return self.kwargs[name]
+                return argument.default_value if argument.has_default_value() else default
+        return default
+
+    def has(self, name: str) -> bool:
+        """Whether the operation has an argument of this name."""
+        return any(argument.name == name for argument in self.op._schema.arguments)
+
+    def dim(self, name: str = "dim", default: int = 0, rank: int | None = None) -> int:
+        """An argument that counts axes, from the front."""
+        value = self.arg(name, default)
+        rank = self.args[0].dim() if rank is None else rank
+        return int(value) % max(rank, 1)
+
+    def given(self, *functions: str) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """The arguments as the model's code gave them, if it called one of these Python functions."""
+        if self.record.given is None or self.record.given[0] not in functions:
+            return None
+        return self.record.given[1:]
+
+    @property
+    def inside_torch(self) -> bool:
+        """Whether the operation was called by PyTorch itself, which works its sizes out anew each time."""
+        return self.record.given is None
+
+    # --- tensors
+
+    def axes(self, tensor: Tensor) -> list[Axis]:
+        """The axes of a tensor, one array of ids each."""
+        notes = getattr(tensor, "_coupling", None)
+        if isinstance(notes, Notes) and len(notes.axes) == tensor.dim():
+            return list(notes.axes)
+        return [self.ledger.fixed(size, "a tensor that is neither parameter nor buffer") for size in tensor.shape]
+
+    def give(self, tensor: Tensor, axes: Iterable[Axis]) -> None:
+        """State the axes of a result."""
+        axes = list(axes)
+        if [len(axis) for axis in axes] != list(tensor.shape):
+            raise ValueError(f"{self.name}: axes of {[len(axis) for axis in axes]} for {tuple(tensor.shape)}")
+        tensor._coupling = Notes(axes)  # type: ignore[attr-defined]
+
+    def give_fixed(self, why: str) -> None:
+        """State that all axes of all results keep their size."""
+        for tensor in self.outs:
+            self.give(tensor, [self.ledger.fixed(size, why) for size in tensor.shape])
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All tensors among the arguments."""
+        return [leaf for leaf in tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Tensor)]
+
+    @property
+    def outs(self) -> list[Tensor]:
+        """All tensors among the results."""
+        return [leaf for leaf in tree_leaves(self.out) if isinstance(leaf, Tensor)]
+
+    # --- constraints
+
+    def tie(self, one: Axis, other: Axis) -> None:
+        """Entry i of both live or die together."""
+        self.ledger.tie(one, other)
+
+    def freeze(self, axis: Axis, why: str) -> None:
+        """The axis keeps its size."""
+        self.ledger.freeze(axis, why)
+
+    def freeze_if_used(self, axis: Axis, why: str) -> None:
+        """The axis keeps its size if the result is used for more than its shape."""
+        if not is_fixed(axis):
+            self.pending.append((axis, self.ledger.reason(why)))
+
+    def fixed(self, length: int, why: str) -> Axis:
+        """An axis that keeps its size."""
+        return self.ledger.fixed(length, why)
+
+    def broadcast(self, tensors: Sequence[Tensor], shape: Sequence[int]) -> list[Axis]:
+        """The axes of an elementwise result of these tensors."""
+        return broadcast(self.ledger, [(self.axes(t), t.shape) for t in tensors], shape)
+
+    def broadcast_axes(self, lists: Sequence[Sequence[Axis]]) -> list[Axis]:
+        """As `broadcast`, of lists of axes: aligned at the end, one entry stretches."""
+        rank = max(len(axes) for axes in lists)
+        shape = [max((len(a[i - rank]) for a in lists if i - rank + len(a) >= 0), default=1) for i in range(rank)]
+        return broadcast(self.ledger, [(axes, [len(axis) for axis in axes]) for axes in lists], shape)
+
+    def size(self, value: Any, axis: Axis) -> None:
+        """The code gives this integer as the number of entries of an axis; a plain one must stay true."""
+        if isinstance(value, Traced):
+            if not is_fixed(axis):
+                self.record.integers.sites.append(Site(expression_of(value), axis, self.ledger.where))
+        elif isinstance(value, int) and value >= 0:
+            self.freeze(axis, f"the code says {value}")
+
+    def size_if_used(self, value: Any, axis: Axis) -> None:
+        """As `size`, where a plain integer only holds if the result is used for more than its shape."""
+        if isinstance(value, Traced):
+            self.size(value, axis)
+        else:
+            self.freeze_if_used(axis, f"the code counts {len(axis)} of its entries")
+
+    def role(self, axis: Axis, role: str) -> None:
+        """What an axis of a parameter is to its layer: "in", "out" or "both"."""
+        self.record.roles.setdefault(id(axis), role)
+
+    def mixes(self, axis: Axis, why: str) -> None:
+        """The operation lets the entries of an axis influence each other."""
+        if not is_fixed(axis):
+            self.record.mixing.append((axis, self.ledger.reason(why)))
+
+    def works(self, constant: int, *axes: Axis) -> None:
+        """The operation takes as many multiplications as the lengths of the axes, times a constant."""
+        self.record.work.append((constant, axes))
+
+
+Rule: TypeAlias = Callable[[Call], None]
+_R = TypeVar("_R", bound=Rule)
+
+RULES: dict[str, Rule] = {}
+USER_RULES: dict[str, Rule] = {}
+
+
+def serves(names: str) -> Callable[[_R], _R]:
+    """Registers a rule for operations of PyTorch, by their names without namespace, separated by blanks."""
+
+    def register(function: _R) -> _R:
+        RULES.update(dict.fromkeys(names.split(), function))
+        return function
+
+    return register
+
+
+def rule(operation: Any) -> Callable[[_R], _R]:
+    """Tell the trace what an operation of your own does with the axes of its tensors.
+
+    Args:
+        operation: Its qualified name, "mylib::myop", or the operation itself, `torch.ops.mylib.myop`.
+
+    Returns:
+        A decorator for the rule: a function of a `Call`, which states the axes of the results (`call.give`) and what
+        hangs together (`call.tie`, `call.freeze`).
+
+    Raises:
+        TraceError: if it names no operation.
+
+    Example:
+        >>> @ts.rule("mylib::scale_rows")
+        ... def scale_rows(call):
+        ...     x, scale = call.args
+        ...     call.tie(call.axes(x)[0], call.axes(scale)[0])
+        ...     call.give(call.out, call.axes(x))
+    """
+    name = operation if isinstance(operation, str) else _qualified_name(operation)
+    if name is None or name.count("::") != 1:
+        raise TraceError(
+            f"a rule is for an operation, got {operation!r}.",
+            got=operation,
+            way_out='give its qualified name:  @ts.rule("mylib::myop")',
+        )
+
+    def register(function: _R) -> _R:
+        USER_RULES[name] = function
+        return function
+
+    return register
+
+
+def _qualified_name(operation: Any) -> str | None:
+    if isinstance(operation, torch._ops.OpOverload):
+        return operation._schema.name
+    name = getattr(operation, "_qualified_op_name", None)
+    return name if isinstance(name, str) else None
+
+
+def rule_for(op: Any) -> tuple[str, Rule | None]:
+    """The name under which an operation is known, and its rule if it has one."""
+    qualified = op._schema.name
+    namespace, _, name = qualified.partition("::")
+    if qualified in USER_RULES:
+        return name, USER_RULES[qualified]
+    if namespace not in ("aten", "prims"):
+        return name, None
+    for known in _spellings(name):
+        if known in RULES:
+            return known, RULES[known]
+    if torch.Tag.pointwise in op.tags:
+        return name, RULES["_elementwise"]
+    if torch.Tag.reduction in op.tags and not is_composite(op):
+        return name, RULES["_reduction"]
+    return name, None
+
+
+def _spellings(name: str) -> Iterable[str]:
+    yield name
+    if name.endswith("_") and not name.endswith("__"):
+        yield name[:-1]
+    if name.startswith("_unsafe_"):
+        yield name.removeprefix("_unsafe_")
+    if name.endswith("_copy"):
+        yield name.removesuffix("_copy")
+
+
+def is_composite(op: Any) -> bool:
+    """Whether an operation is made of others, which can be followed in its place."""
+    key = torch._C.DispatchKey.CompositeImplicitAutograd
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), key))
+
+
+def freeze_all(call: Call, why: str) -> None:
+    """What isn't understood: whatever goes in and comes out keeps its size."""
+    for tensor in call.tensors:
+        for axis in call.axes(tensor):
+            call.freeze(axis, why)
+    call.give_fixed(why)

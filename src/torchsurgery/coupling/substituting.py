@@ -1,0 +1,184 @@
+"""A model with stand-ins for its tensors, ready to run without computing; and put back as it was.
+
+Parameters and buffers are replaced by tensors on meta (whole numbers by aliases), whatever the forward stores in a module
+is dropped afterwards, and the random state is put back.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+
+from ..layers.building import same_random_state
+from .attention import Attention, is_plain_attention
+from .integers import laid_into
+from .rules import Call, Notes, Record
+from .watching import Functions, Operations
+
+_CONTAINERS = frozenset({list, set, dict, deque, OrderedDict, defaultdict})
+
+
+def stand_in(tensor: Tensor, on_meta: bool) -> Tensor:
+    """A tensor of the same shape without values; of whole numbers, or where all is computed, a copy with them."""
+    with torch.no_grad():
+        if on_meta and (tensor.is_floating_point() or tensor.is_complex()):
+            return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+        if tensor.is_meta and not on_meta:
+            return torch.empty_like(tensor)
+        # A model on meta has no whole numbers either; zero is at least inside of every table.
+        real = torch.zeros(tensor.shape, dtype=tensor.dtype) if tensor.is_meta else tensor.detach()
+        return (real.cpu() if on_meta else real).clone() if real.numel() <= 2**24 else real.view_as(real)
+
+
+@contextmanager
+def kept(modules: list[nn.Module]) -> Iterator[None]:
+    """A block after which every module has the class, the attributes and the entries of containers that it had."""
+    before = [(module, type(module), module.__dict__.copy(), _containers(module)) for module in modules]
+    try:
+        with same_random_state():
+            yield
+    finally:
+        for module, kind, state, containers in before:
+            if type(module) is not kind:
+                object.__setattr__(module, "__class__", kind)
+            _put_back(module.__dict__, state)
+            for container, content in containers:
+                _refill(container, content)
+
+
+def _containers(module: nn.Module) -> list[tuple[Any, Any]]:
+    return [(value, value.copy()) for value in module.__dict__.values() if type(value) in _CONTAINERS]
+
+
+def _put_back(state: dict[str, Any], before: Mapping[str, Any]) -> None:
+    state.update(before)
+    for key in [key for key in state if key not in before]:
+        del state[key]
+
+
+def _refill(container: Any, content: Any) -> None:
+    if isinstance(container, dict):
+        if list(container) != list(content) or any(container[k] is not content[k] for k in content):
+            container.clear()
+            container.update(content)
+    elif isinstance(container, set):
+        container.clear()
+        container.update(content)
+    elif len(container) != len(content) or any(a is not b for a, b in zip(container, content, strict=True)):
+        container.clear()
+        container.extend(content)
+
+
+def lay_in_tensors(record: Record, names: Mapping[nn.Module, str], on_meta: bool) -> dict[int, str]:
+    """Put stand-ins into all slots; answers the first name of each tensor by its id."""
+    seen: dict[int, tuple[str, Tensor]] = {}
+    for module, name in names.items():
+        for slots in (module._parameters, module._buffers):
+            for key, tensor in slots.items():
+                if tensor is None:
+                    continue
+                if id(tensor) not in seen:
+                    full = f"{name}.{key}" if name else key
+                    seen[id(tensor)] = full, _leaf(record, full, tensor, on_meta)
+                slots[key] = seen[id(tensor)][1]  # type: ignore[assignment]
+    return {key: name for key, (name, _) in seen.items()}
+
+
+def _leaf(record: Record, name: str, tensor: Tensor, on_meta: bool) -> Tensor:
+    twin = stand_in(tensor, on_meta)
+    known = record.leaves.get(name)
+    if known is None:
+        floats = tensor.is_floating_point() or tensor.is_complex()
+        fixed = [record.ledger.fixed(n, "whole numbers") for n in tensor.shape]
+        known = record.leaves[name] = [record.ledger.fresh(n) for n in tensor.shape] if floats else fixed
+    twin._coupling = Notes(known)  # type: ignore[attr-defined]
+    return twin
+
+
+@contextmanager
+def naming_modules(names: Mapping[nn.Module, str], operations: Operations) -> Iterator[set[nn.Module]]:
+    """A block in which it is known whose forward runs; answers the modules that were called."""
+    called: set[nn.Module] = set()
+
+    def enter(module: nn.Module, args: Any) -> None:
+        called.add(module)
+        operations.stack.append(names.get(module, operations.stack[-1]))
+
+    def leave(module: nn.Module, args: Any, output: Any) -> None:
+        if len(operations.stack) > 1:
+            operations.stack.pop()
+
+    handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
+    try:
+        yield called
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def plain_kernels() -> Iterator[None]:
+    """A block without fused fast paths of whole layers and without compiled graphs."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else ExitStack():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def run(
+    model: nn.Module,
+    names: Mapping[nn.Module, str],
+    record: Record,
+    arguments: tuple[tuple[Any, ...], dict[str, Any]],
+    on_meta: bool,
+    flipped: bool,
+    see: Callable[[Any, Operations], None],
+) -> set[nn.Module]:
+    """Run the model once, without computing, and leave it as it was.
+
+    Args:
+        model: The model.
+        names: Its modules.
+        record: Where to gather.
+        arguments: Stand-ins for what the model is called with.
+        on_meta: Whether floating-point tensors are on meta.
+        flipped: Whether to run in train where the model is in eval, and the other way round.
+        see: Is given the output, before anything is put back.
+
+    Returns:
+        The modules that were called.
+    """
+    operations = Operations(record, on_meta)
+    with kept(list(names)), plain_kernels(), torch.inference_mode():
+        for module in names:
+            if is_plain_attention(module):
+                object.__setattr__(module, "__class__", Attention)
+            if flipped:
+                module.__dict__["training"] = not module.__dict__["training"]
+        lay_in_tensors(record, names, on_meta)
+        with naming_modules(names, operations) as called, laid_into(names, record.integers):
+            try:
+                with operations, Functions(operations):
+                    output = model(*arguments[0], **arguments[1])
+                see(output, operations)
+            except Exception as error:
+                error._running = operations.stack[-1] if len(operations.stack) > 1 else _innermost(operations)  # type: ignore[attr-defined]
+                raise
+    return called
+
+
+def _innermost(operations: Operations) -> str:
+    return operations.record.ledger.where.module
+
+
+__all__ = ["Call", "run", "stand_in"]

@@ -1,0 +1,179 @@
+"""Trace a model: one pass without computing tells which channels of which layers are one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from ..errors import SelectionError, TraceError
+from .groups import Coupling
+from .rules import Notes, Record
+from .solving import solve
+from .substituting import run, stand_in
+from .watching import Operations
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def trace(model: nn.Module, example_inputs: Any) -> Coupling:
+    """Find out which channels of which layers belong together, in one pass without computing anything.
+
+    Args:
+        model: Any module, in train or eval, on any device, on meta too. It is left as it was: no hook, buffer, cache or
+            random number differs afterwards.
+        example_inputs: What the model is called with: a tensor, a tuple of positional or a dict of keyword arguments.
+            Their values don't matter, except those of whole numbers.
+
+    Returns:
+        The coupling: `.groups`, `.group(name)`, and why what is frozen is so.
+
+    Raises:
+        TraceError: if the model fails on these inputs; it names the module, and the model's own error is its cause.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3))
+        >>> print(ts.trace(net, torch.randn(1, 3, 16, 16)).group("0"))
+        3 modules change together: 2 that give these channels
+        (0, 1)
+        and 1 that take them (3).
+          0 → batch_norm (1) → 1
+    """
+    if not isinstance(model, nn.Module):
+        raise SelectionError(f"the model must be an nn.Module, got {type(model).__name__}.", got=type(model))
+    names, aliases = _names(model)
+    record, called = _followed(model, names, arguments_of(example_inputs))
+    modes = ["train" if model.training else "eval"]
+    if _unseen(names, called):
+        # What only the other mode runs, such as an auxiliary head, needs its channels, too.
+        more = _other_mode(model, names, record, arguments_of(example_inputs))
+        if more - called:
+            modes.append("eval" if model.training else "train")
+        called |= more
+    return Coupling(record, solve(record.ledger), tuple(_unseen(names, called)), tuple(modes), type(model).__name__, aliases)
+
+
+def arguments_of(example_inputs: Any) -> Arguments:
+    """Positional and keyword arguments, from what a user gives as inputs."""
+    if isinstance(example_inputs, Mapping):
+        return (), dict(example_inputs)
+    return tuple(example_inputs) if isinstance(example_inputs, (tuple, list)) else (example_inputs,), {}
+
+
+def _names(model: nn.Module) -> tuple[dict[nn.Module, str], dict[str, str]]:
+    """Each module with its first name, and the other names of shared ones."""
+    names: dict[nn.Module, str] = {}
+    aliases: dict[str, str] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        first = names.setdefault(module, name)
+        if first != name:
+            aliases[name] = first
+    return names, aliases
+
+
+def _unseen(names: Mapping[nn.Module, str], called: set[nn.Module]) -> Iterator[str]:
+    """Modules with parameters of their own that were not run."""
+    return (n for m, n in names.items() if m not in called and _has_own(m)) if False else iter(_unseen_list(names, called))
+
+
+def _unseen_list(names: Mapping[nn.Module, str], called: set[nn.Module]) -> list[str]:
+    return [name for module, name in names.items() if module not in called and _has_own(module)]
+
+
+def _has_own(module: nn.Module) -> bool:
+    return any(p is not None for p in module._parameters.values())
+
+
+def _followed(model: nn.Module, names: dict[nn.Module, str], given: Arguments) -> tuple[Record, set[nn.Module]]:
+    """One pass on meta; where the model reads values, one that computes."""
+    record = Record()
+    try:
+        return record, _pass(model, names, record, given, True, False)
+    except Exception as on_meta:
+        if any(p.is_meta for p in model.parameters()):
+            raise _failure(model, on_meta) from on_meta
+        try:
+            record = Record()
+            return record, _pass(model, names, record, given, False, False)
+        except Exception as error:
+            raise _failure(model, error) from error
+
+
+def _other_mode(model: nn.Module, names: dict[nn.Module, str], record: Record, given: Arguments) -> set[nn.Module]:
+    ledger = record.ledger
+    marks = len(ledger.ties), len(ledger.products), len(ledger.frozen)
+    try:
+        return _pass(model, names, record, given, True, True)
+    except Exception:
+        # It can't be run so, as a detector without targets: what it would need isn't known.
+        del ledger.ties[marks[0] :], ledger.frozen[marks[2] :]
+        return set()
+
+
+def _pass(
+    model: nn.Module, names: dict[nn.Module, str], record: Record, given: Arguments, on_meta: bool, flipped: bool
+) -> set[nn.Module]:
+    def stand(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        twin = stand_in(value, on_meta)
+        twin._coupling = Notes([record.ledger.fixed(n, "the model's input") for n in value.shape])  # type: ignore[attr-defined]
+        return twin
+
+    with torch.inference_mode():
+        args, kwargs = tree_map(stand, given)
+
+    def see(output: Any, operations: Operations) -> None:
+        _freeze_output(output, record, type(model).__name__)
+
+    return run(model, names, record, (args, kwargs), on_meta, flipped, see)
+
+
+def _freeze_output(output: Any, record: Record, model: str) -> None:
+    """Who uses the model relies on the shape of its answer."""
+    ledger = record.ledger
+    for tensor in _tensors(output, set()):
+        notes = getattr(tensor, "_coupling", None)
+        if not isinstance(notes, Notes):
+            continue
+        ledger.frozen += [(axis, reason) for axis, reason in notes.pending]
+        for axis in notes.axes:
+            ledger.freeze(axis, f"the model's output ({model}.forward returns it)")
+
+
+def _tensors(value: Any, seen: set[int]) -> Iterator[Tensor]:
+    """All tensors in an answer, caches of keys and values left out: they are as wide as the model likes."""
+    if isinstance(value, Tensor):
+        yield value
+        return
+    if id(value) in seen or isinstance(value, (str, bytes, int, float, nn.Module)) or value is None:
+        return
+    seen.add(id(value))
+    if type(value).__name__.endswith("Cache"):
+        return
+    if isinstance(value, Mapping):
+        parts = list(value.values())
+    elif isinstance(value, (list, tuple, set)):
+        parts = list(value)
+    else:
+        parts = list(vars(value).values()) if hasattr(value, "__dict__") else []
+    for part in parts:
+        yield from _tensors(part, seen)
+
+
+def _failure(model: nn.Module, error: Exception) -> TraceError:
+    running = getattr(error, "_running", "") or ""
+    place = f"{running} of {type(model).__name__}" if running else type(model).__name__
+    return TraceError(
+        f"{place} fails on these inputs: {type(error).__name__}: {_short(error)}",
+        name=running,
+        got=error,
+        way_out="give example_inputs that the model takes as it is:  model(*inputs)",
+    )
+
+
+def _short(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:200]

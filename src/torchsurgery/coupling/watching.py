@@ -1,0 +1,205 @@
+"""The two modes under which a model runs while it is traced.
+
+`Operations` sees every operation of PyTorch, runs it without computing (floating-point tensors are on the meta device,
+whole numbers are real) and applies its rule. `Functions` sees what the model's code calls before PyTorch flattens it,
+so that rules know which sizes are integers of the code; and it answers sizes that remember which axis they measure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from . import layers as layers
+from . import moves as moves
+from .atoms import NOWHERE, Where, is_fixed
+from .elementwise import FACTORIES
+from .rules import Call, Notes, Record, freeze_all, is_composite, rule_for
+from .views import LOOKING
+
+# These tell about a tensor and make none.
+_TELLING = frozenset(
+    """device size sym_size stride sym_stride numel sym_numel _local_scalar_dense item is_nonzero equal is_same_size
+    storage_offset sym_storage_offset is_contiguous _has_compatible_shallow_copy_type is_pinned _version""".split()
+)
+_MADE_BY_SIZE = FACTORIES | {"arange", "linspace", "eye", "scalar_tensor", "tril_indices", "triu_indices", "hann_window"}
+
+
+class Operations(TorchDispatchMode):
+    """Runs operations without computing and applies their rules.
+
+    Attributes:
+        record: What is gathered.
+        on_meta: Whether floating-point tensors are on meta; else all is computed.
+        stack: The names of the modules whose forward is running.
+    """
+
+    def __init__(self, record: Record, on_meta: bool) -> None:
+        super().__init__()
+        self.record, self.on_meta = record, on_meta
+        self.stack: list[str] = [""]
+        self._rules: dict[Any, tuple[str, Any, bool]] = {}
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        known = self._rules.get(op)
+        if known is None:
+            name, rule = rule_for(op)
+            known = self._rules[op] = name, rule, rule is None and is_composite(op)
+        name, rule, composite = known
+        if name in _TELLING or op.namespace == "prim":
+            return op(*args, **kwargs)
+        if composite:
+            with self:
+                result = op.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        return self._follow(op, name, rule, args, kwargs)
+
+    def _follow(self, op: Any, name: str, rule: Any, args: Any, kwargs: Any) -> Any:
+        self.record.ledger.where = Where(name, self.stack[-1])
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        pending = self._pending(name, tensors)
+        out = self._execute(op, name, args, kwargs, tensors)
+        call = Call(self.record, op, name, tuple(args), kwargs, out)
+        self._apply(rule, call)
+        if pending or call.pending:
+            for tensor in call.outs:
+                notes = getattr(tensor, "_coupling", None)
+                if isinstance(notes, Notes):
+                    notes.pending = (*pending, *call.pending)
+        return out
+
+    def _apply(self, rule: Callable[[Call], None] | None, call: Call) -> None:
+        ledger = self.record.ledger
+        if rule is None:
+            if any(not is_fixed(axis) for tensor in call.tensors for axis in call.axes(tensor)):
+                self.record.unknown[call.op._schema.name] = self.record.unknown.get(call.op._schema.name, 0) + 1
+            return freeze_all(call, f"{call.op._schema.name} is not known")
+        marks = len(ledger.ties), len(ledger.products), len(ledger.frozen)
+        try:
+            return rule(call)
+        except Exception as error:
+            # A rule that fails has said nothing: what it is about stays as it is, and is named.
+            del ledger.ties[marks[0] :], ledger.frozen[marks[2] :]
+            self.record.unknown[call.op._schema.name] = self.record.unknown.get(call.op._schema.name, 0) + 1
+            return freeze_all(call, f"{call.name} can't be followed here ({type(error).__name__}: {error})")
+
+    def _pending(self, name: str, tensors: list[Tensor]) -> tuple[Any, ...]:
+        """What is to be frozen because of the values used; handed on by an operation that only looks."""
+        found = tuple(entry for tensor in tensors for entry in getattr(getattr(tensor, "_coupling", None), "pending", ()))
+        if not found or name in LOOKING:
+            return found
+        self.record.ledger.frozen += [(axis, reason) for axis, reason in found if not is_fixed(axis)]
+        return ()
+
+    # --- running without computing
+
+    def _execute(self, op: Any, name: str, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
+        if not self.on_meta:
+            return op(*args, **kwargs)
+        meta = [tensor.is_meta for tensor in tensors]
+        if not any(meta):
+            return op(*_placed(args), **self._placed_factory(name, args, kwargs))
+        if not all(meta):
+            if name == "index" and args[0].is_meta:
+                args = (args[0], [None if i is None else _to_meta(i) for i in _without_masks(args[1])])
+            elif op._schema.is_mutable and not tensors[0].is_meta:
+                # A real tensor of whole numbers is written from floating-point ones: its values are of no account.
+                return args[0]
+            else:
+                args, kwargs = tree_map(_to_meta, (args, kwargs))
+        return op(*_on_meta(args), **{k: _meta_device(v) for k, v in kwargs.items()})
+
+    def _placed_factory(self, name: str, args: Any, kwargs: Any) -> dict[str, Any]:
+        """Floating-point tensors that are made by size come on meta, all else for real."""
+        kwargs = {k: _real_device(v) for k, v in kwargs.items()}
+        if name in FACTORIES and (not args or not isinstance(args[0], Tensor) or name.startswith("new_")):
+            dtype = kwargs.get("dtype") or torch.get_default_dtype()
+            if name.startswith("new_") and kwargs.get("dtype") is None:
+                dtype = args[0].dtype
+            filled = name == "full" and kwargs.get("dtype") is None and not isinstance(args[1], float)
+            if dtype.is_floating_point and not filled:
+                kwargs["device"] = torch.device("meta")
+        return kwargs
+
+
+def _to_meta(value: Any) -> Any:
+    if not isinstance(value, Tensor) or value.is_meta:
+        return value
+    twin = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
+    notes = getattr(value, "_coupling", None)
+    if notes is not None:
+        twin._coupling = notes  # type: ignore[attr-defined]
+    return twin
+
+
+def _without_masks(indices: Any) -> list[Any]:
+    """Masks as the numbers of their true entries, so that the size of the result is known."""
+    spelled: list[Any] = []
+    for item in indices:
+        real_mask = item is not None and item.dtype in (torch.bool, torch.uint8) and not item.is_meta
+        spelled += torch.nonzero(item, as_tuple=True) if real_mask else [item]
+    return spelled
+
+
+def _meta_device(value: Any) -> Any:
+    return torch.device("meta") if isinstance(value, torch.device) else value
+
+
+def _real_device(value: Any) -> Any:
+    return torch.device("cpu") if isinstance(value, torch.device) else value
+
+
+def _on_meta(args: Any) -> tuple[Any, ...]:
+    return tuple(_meta_device(value) for value in args)
+
+
+def _placed(args: Any) -> tuple[Any, ...]:
+    return tuple(_real_device(value) for value in args)
+
+
+class Functions(TorchFunctionMode):
+    """Shows rules what the code gave, and answers sizes that remember what they measure."""
+
+    def __init__(self, operations: Operations) -> None:
+        super().__init__()
+        self.operations, self.record = operations, operations.record
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(function, "__name__", "")
+        if name == "__get__":
+            return self._attribute(function(*args, **kwargs), args)
+        if name == "size":
+            return self._size(function(*args, **kwargs), args, kwargs)
+        outer, self.record.given = self.record.given, (name, tuple(args), kwargs)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            self.record.given = outer
+
+    def _attribute(self, value: Any, args: Any) -> Any:
+        return self._shape(args[0], value) if isinstance(value, torch.Size) else value
+
+    def _size(self, value: Any, args: Any, kwargs: Any) -> Any:
+        if isinstance(value, torch.Size):
+            return self._shape(args[0], value)
+        dim = args[1] if len(args) > 1 else kwargs.get("dim")
+        return self._shape(args[0], args[0].shape)[dim] if isinstance(dim, int) else value
+
+    def _shape(self, tensor: Tensor, shape: torch.Size) -> torch.Size:
+        notes = getattr(tensor, "_coupling", None)
+        if not isinstance(notes, Notes) or all(is_fixed(axis) for axis in notes.axes):
+            return shape
+        integers = self.record.integers
+        return torch.Size([n if is_fixed(a) else integers.length(a) for n, a in zip(shape, notes.axes, strict=True)])
+
+
+__all__ = ["NOWHERE", "Functions", "Operations"]

@@ -1,0 +1,90 @@
+"""On random networks: a plan touches nothing, apply holds, and undo brings back the very same model."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import assume, event, given
+from random_networks import EDITS, EQUAL, WIDTH, build, chains, equal_chains, marks, planned, specifications
+from sameness import portrait
+
+import torchsurgery as ts
+
+X = torch.linspace(-1, 1, 3 * WIDTH).reshape(3, WIDTH)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def outputs(net):
+    """What the network computes in its own modes, under one seed, without leaving a trace."""
+    twin = copy.deepcopy(net)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(3)
+        return twin(X)
+
+
+def calls(net):
+    return [counter.calls for counter in net.counters]
+
+
+@given(specifications, marks, chains)
+def test_plan_apply_check_undo(specification, marked, chain):
+    net = build(specification, marked)
+    before, computed = portrait(net), outputs(net)
+
+    plan = planned(net, chain)
+    assume(plan.edits)
+    event(f"{len(plan.edits)} edits")
+    assert str(plan)
+    assert portrait(net) == before, "a plan touches nothing"
+
+    done = plan.apply()
+    assert outputs(net).shape == computed.shape
+    assert sum(p.numel() for p in net.parameters()) == plan.after.params
+    assert [id(p) for p in net.parameters()] == [id(p) for p in plan.draft.parameters().values()]
+    assert sorted(net.state_dict()) == sorted(plan.draft.keys())
+
+    done.undo()
+    assert portrait(net) == before, "the very same model: objects, values, versions, hooks, modes, random state"
+    assert torch.equal(outputs(net), computed)
+
+
+@given(specifications, marks, chains)
+def test_applied_with_a_check(specification, marked, chain):
+    net = build(specification, marked)
+    plan = planned(net, chain)
+    assume(plan.edits)
+    before = portrait(net)
+    done = plan.apply(check=X)
+    assert ts.check(net, X).ok
+    done.undo()
+    assert portrait(net) == before
+
+
+@given(specifications, marks, equal_chains)
+def test_equal_functions_leave_the_outputs_equal(specification, marked, chain):
+    net = build(specification, [mark for mark in marked if mark[0] != "eval"]).eval()
+    computed = outputs(net)
+    plan = planned(net, chain, EQUAL)
+    assume(plan.edits)
+    plan.apply()
+    torch.testing.assert_close(outputs(net), computed, rtol=2e-2 if has_half(net) else 1e-5, atol=1e-5)
+    known = calls(net)
+    net(X)
+    assert all(now > then for then, now in zip(known, calls(net), strict=True)), "every hook is still called"
+
+
+def has_half(net):
+    return any(p.dtype is torch.bfloat16 for p in net.parameters())
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_every_edit_of_the_chains_finds_something(name):
+    everything = ("sequential", ["tanh", "norm", "layernorm", "conv", ("section", "float64", "dropout"), ("branches", ["linear"])])
+    assert planned(build(everything), [name]).edits
