@@ -13,21 +13,24 @@ PACKAGE = "torchsurgery"
 # From the top to the bottom; a folder stands for all that is in it. A new file needs a place.
 ORDER = """
     errors
+    randomness
     origins
     models stats
-    tree forwards selection
-    edits
     layers
+    tree forwards calls spatial selection
+    edits
     outside composites
     changes history distributed
     training
     checks
+    flow inputs
     coupling importance
     text
     surgery
-    planning pruning widening
+    planning choosing pruning widening folding
     plans
     verbs
+    convert factorizing freezing tables
     recipes storage streaming
     html
     cli
@@ -38,6 +41,7 @@ PLACE = {name: place for place, name in enumerate(ORDER.split())}
 # These move layers about and need not know what any of them computes: that is what layers/ is for.
 LAYER_BLIND = [
     "tree",
+    "calls",
     "selection",
     "edits",
     "changes",

@@ -1,5 +1,7 @@
 """Primitive steps: each writes one thing, and restores it however often and whether or not it was applied."""
 
+import functools
+
 import pytest
 import torch
 from torch import nn
@@ -39,8 +41,8 @@ def put():
 
 def write():
     held, new = [nn.ReLU()], nn.GELU()
-    old = held[0]
-    reference = Reference("held[0]", old, lambda value: held.__setitem__(0, value))
+    old, net = held[0], nn.Sequential()
+    reference = Reference("held[0]", old, functools.partial(held.__setitem__, 0), net)
     return Write(reference, new), lambda: held[0], (old, new)
 
 
@@ -62,7 +64,7 @@ def follow():
 
 def cast():
     weight = nn.Parameter(torch.ones(2))
-    step = Cast(weight, torch.device("cpu"), torch.float64)
+    step = Cast(weight, torch.ones(1, dtype=torch.float64))
     return step, lambda: weight.dtype, (torch.float32, torch.float64)
 
 
@@ -163,7 +165,7 @@ def test_a_put_layer_that_the_user_moved_elsewhere_gives_no_mode():
 
 
 def test_write_without_a_way_to_write_does_nothing():
-    step = Write(Reference("held[…]", nn.ReLU(), None), nn.GELU())
+    step = Write(Reference("held[…]", nn.ReLU(), None, nn.Sequential()), nn.GELU())
     restore = step.snapshot()
     step.apply()
     assert restore() is None
@@ -178,6 +180,15 @@ def test_what_was_dropped_comes_back_among_what_the_user_changed_meanwhile():
     mapping["d"] = 4
     restore()
     assert list(mapping.items()) == [("b", 2), ("c", 3), ("d", 4)]
+
+
+def test_cast_follows_its_reference_until_it_is_applied_and_leaves_integers():
+    reference, weight, count = torch.ones(1), torch.ones(1), torch.ones(1, dtype=torch.int64)
+    steps = [Cast(weight, reference), Cast(count, reference)]
+    reference.data = reference.data.bfloat16()
+    for step in steps:
+        step.apply()
+    assert (weight.dtype, count.dtype) == (torch.bfloat16, torch.int64)
 
 
 def test_a_put_does_not_fit_once_its_owner_has_become_another():

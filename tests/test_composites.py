@@ -117,7 +117,7 @@ def test_attributes_are_read_from_the_layer():
     around = Inserted(nn.Conv2d(3, 8, 1), after=nn.Dropout())
     assert around.out_channels == 8
     assert around.weight is around.layer.weight
-    with pytest.raises(AttributeError, match="'Inserted' object has no attribute 'out_features'|'Conv2d'"):
+    with pytest.raises(AttributeError, match="'Conv2d' object has no attribute 'out_features'"):
         _ = around.out_features
     with pytest.raises(AttributeError):
         around.__iter__  # noqa: B018

@@ -3,11 +3,11 @@
 import pytest
 import torch
 import torch.distributed as dist
-from sameness import portrait
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 import torchsurgery as ts
+from sameness import portrait
 from torchsurgery.distributed import is_sharded
 
 
@@ -75,7 +75,9 @@ def test_new_parameters_under_fsdp(sharded):
     with pytest.raises(ts.PlanError) as caught:
         ts.replace(sharded, "0", lambda old: nn.Linear(2, 2), carry=False)
     error = caught.value
-    assert str(error).startswith("cannot put other Parameters into 0 (Linear): it belongs to an FSDP unit (FSDPSequential)")
+    assert str(error).startswith(
+        "cannot put other Parameters into 0 (Linear): it belongs to an FSDP unit (FSDPSequential)"
+    )
     assert error.name == "0"
     assert "before fully_shard(model)" in error.way_out
     assert portrait(sharded)["modules"] == before

@@ -4,11 +4,11 @@ import copy
 
 import pytest
 import torch
-from sameness import portrait
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 import torchsurgery as ts
+from sameness import portrait
 from torchsurgery.edits import Insert, Remove, Replace, Wrap
 
 
@@ -165,6 +165,61 @@ def test_a_block_that_becomes_another_after_its_inside_was_changed():
     assert portrait(net) == before
 
 
+def test_hooks_and_notes_go_through_a_chain(net):
+    handle = net[1].register_forward_hook(lambda module, args, output: output + 10)
+    net[1].note = "mine"
+    ts.plan(net).replace("1", nn.GELU).replace("1", nn.SiLU()).replace("1", lambda old: nn.ReLU()).apply()
+    assert net[1](torch.zeros(1)).item() == 10
+    assert net[1].note == "mine"
+    handle.remove()
+    assert net[1](torch.zeros(1)).item() == 0
+
+
+def test_load_hooks_that_know_their_module_are_told_of_the_last(net):
+    seen = []
+    net[0].register_load_state_dict_pre_hook(lambda module, *_: seen.append(module))
+    ts.plan(net).replace("0", nn.Linear(2, 3)).replace("0", nn.Linear(2, 3)).apply()
+    net.load_state_dict(net.state_dict())
+    assert seen == [net[0]]
+
+
+def test_a_list_outside_the_tree_goes_through_a_chain(net):
+    net.__dict__["layers"] = [net[1]]
+    done = ts.plan(net).replace("1", nn.GELU()).replace("1", nn.SiLU()).insert(nn.Dropout(), after="1").apply()
+    assert net.layers == [net[1]]
+    assert isinstance(net[1].layer, nn.SiLU)
+    done.undo()
+    assert net.layers == [net[1]]
+    assert type(net[1]) is nn.ReLU
+
+
+def test_what_goes_inside_later_leaves_the_list_alone(net):
+    net.__dict__["layers"] = [net[1]]
+    ts.plan(net).insert(nn.Dropout(), after="1").insert(nn.Identity(), after="1.layer").apply()
+    assert net.layers == [net[1]]
+    assert isinstance(net[1].after, nn.Dropout)
+
+
+def test_a_wrapper_holds_the_very_object_that_became_the_layer(net):
+    layer = net[1]
+    plan = ts.plan(net).replace("1", nn.GELU).wrap("1", nn.Sequential)
+    first = plan.apply()
+    assert net[1][0] is layer
+    assert type(layer) is nn.GELU
+    first.undo()
+    plan.wrap("1.0", nn.Sequential).apply()
+    assert net[1][0][0] is layer
+
+
+def test_what_an_instance_carries_counts_for_later_edits(net):
+    weight = net[0].weight
+    given = nn.Linear(2, 3)
+    plan = ts.plan(net).replace("0", given, carry=True)
+    assert plan.draft.parameters()["0.weight"] is weight
+    plan.apply()
+    assert given.weight is weight
+
+
 def test_a_selection_from_before_is_good_for_the_plan(net):
     found = ts.select(net, nn.ReLU)
     plan = ts.plan(net).replace(found, nn.GELU).insert(nn.Dropout(0.1), after=found)
@@ -258,7 +313,7 @@ def test_a_model_in_a_compiled_wrapper_is_changed_inside():
 
 
 def test_no_model():
-    with pytest.raises(ts.SelectionError, match="the model must be an nn.Module, got OrderedDict"):
+    with pytest.raises(ts.SelectionError, match=r"the model must be an nn\.Module, got OrderedDict"):
         ts.plan(nn.ReLU().state_dict())
 
 
@@ -283,7 +338,9 @@ def test_a_check_that_fails_takes_everything_back(net):
 
 def test_ema_is_changed_alike(net):
     average = AveragedModel(net)
-    plan = ts.plan(net).replace(nn.ReLU, nn.GELU).replace("3", lambda old: nn.Linear(3, 7)).insert(nn.PReLU(), after="1")
+    plan = (
+        ts.plan(net).replace(nn.ReLU, nn.GELU).replace("3", lambda old: nn.Linear(3, 7)).insert(nn.PReLU(), after="1")
+    )
     done = plan.apply(ema=average)
     copied = average.module
     assert repr(copied) == repr(net)

@@ -163,7 +163,11 @@ def test_patterns_on_a_real_model(resnet18):
     assert names(resnet18, "layer[34].0.downsample.0") == ("layer3.0.downsample.0", "layer4.0.downsample.0")
     assert len(ts.select(resnet18, "layer*.*.conv1")) == 8
     assert len(ts.select(resnet18, nn.Conv2d, "layer1.**")) == 4
-    assert names(resnet18, r"re:.*downsample\.1") == ("layer2.0.downsample.1", "layer3.0.downsample.1", "layer4.0.downsample.1")
+    assert names(resnet18, r"re:.*downsample\.1") == (
+        "layer2.0.downsample.1",
+        "layer3.0.downsample.1",
+        "layer4.0.downsample.1",
+    )
 
 
 @pytest.mark.parametrize("pattern", ["re:(", "layer[z-a]"])
@@ -341,7 +345,7 @@ def test_repr_lists_the_layers_and_folds_what_is_many(net, resnet18):
     assert repr(ts.select(net, (nn.ReLU, nn.Linear))) == (
         "Selection of 2 of 16 modules of Net\n"
         "  blocks.0.2 = blocks.1.2  ReLU()\n"
-        "  fc  Linear(in_features=4, out_features=2, bias=True)"
+        "  fc                       Linear(in_features=4, out_features=2, bias=True)"
     )
     rows = repr(ts.select(resnet18, nn.Conv2d)).splitlines()
     assert len(rows) == 1 + 12 + 1
@@ -431,7 +435,7 @@ def test_every_empty_selection_offers_a_way_out(net):
     ("target", "words"),
     [
         (int, "builtins.int is not a class of layers"),
-        (F.relu, "the function relu is not a layer"),
+        (len, "the function len is not a layer"),
         (3, "3 selects nothing: a target is a class"),
         (None, "None selects nothing"),
     ],

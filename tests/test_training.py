@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from sameness import portrait
 from torch import nn
 
 import torchsurgery as ts
+from sameness import portrait
 
 
 class Fused(nn.Linear):
@@ -75,7 +75,9 @@ def test_undo_brings_the_optimizer_back(net, make):
 
 
 def test_groups_keep_their_own(net):
-    optimizer = torch.optim.SGD([{"params": net[0].parameters(), "lr": 0.1}, {"params": net[2].parameters(), "lr": 0.5}])
+    optimizer = torch.optim.SGD(
+        [{"params": net[0].parameters(), "lr": 0.1}, {"params": net[2].parameters(), "lr": 0.5}]
+    )
     ts.plan(net).replace("0", nn.Linear(2, 3)).replace("2", nn.Linear(3, 2)).apply(optimizer=optimizer)
     assert params(optimizer, 0) == list(net[0].parameters())
     assert params(optimizer, 1) == list(net[2].parameters())
@@ -143,6 +145,14 @@ def test_what_is_removed_but_tied_stays():
     assert set(optimizer.state) == {net[1].weight}
 
 
+def test_what_an_instance_carries_on_request_stays(net):
+    weight, bias = net[2].weight, net[2].bias
+    optimizer = stepped(torch.optim.AdamW(net.parameters()))
+    ts.plan(net).replace("2", nn.Linear(3, 2), carry=True).apply(optimizer=optimizer)
+    assert params(optimizer)[2:] == [weight, bias] == list(net[2].parameters())
+    assert {weight, bias} <= set(optimizer.state)
+
+
 def test_a_chain_ends_with_the_last(net):
     optimizer = torch.optim.SGD(net.parameters())
     ts.plan(net).replace("2", nn.Linear(3, 5)).replace("2", nn.Linear(3, 7)).apply(optimizer=optimizer)
@@ -159,8 +169,11 @@ def test_a_parameter_of_another_model_stays(net):
 
 def test_names_of_parameters_follow(net):
     optimizer = torch.optim.SGD(net.named_parameters())
-    done = ts.plan(net).replace("2", nn.Linear(3, 5, bias=False)).insert(nn.Dropout(0.1), after="0").apply(
-        optimizer=optimizer
+    done = (
+        ts.plan(net)
+        .replace("2", nn.Linear(3, 5, bias=False))
+        .insert(nn.Dropout(0.1), after="0")
+        .apply(optimizer=optimizer)
     )
     group = optimizer.param_groups[0]
     assert group["param_names"] == ["0.layer.weight", "0.layer.bias", "2.weight"]
@@ -208,7 +221,10 @@ REFUSED = {
         lambda net: torch.optim.SGD(nn.Linear(2, 2).parameters()),
         "this SGD holds no Parameter of the model that is to be changed",
     ),
-    "LBFGS": (lambda net: torch.optim.LBFGS(net.parameters()), "LBFGS keeps the history of all Parameters in one flat vector"),
+    "LBFGS": (
+        lambda net: torch.optim.LBFGS(net.parameters()),
+        "LBFGS keeps the history of all Parameters in one flat vector",
+    ),
     "one of two": (
         lambda net: [torch.optim.SGD(net.parameters()), torch.optim.SGD(nn.Linear(2, 2).parameters())],
         "this SGD holds no Parameter",

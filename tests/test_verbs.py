@@ -4,10 +4,10 @@ import inspect
 
 import pytest
 import torch
-from sameness import portrait
 from torch import nn
 
 import torchsurgery as ts
+from sameness import portrait
 
 
 @pytest.fixture

@@ -55,6 +55,7 @@ class Retype:
 
     module: nn.Module
     new: nn.Module
+    was: type[nn.Module] | None = None  # its class when the plan was made, where another one would be lost
 
     def snapshot(self) -> Restore:
         module, kind = self.module, type(self.module)
@@ -68,7 +69,7 @@ class Retype:
         return id(self.module)
 
     def fits(self) -> bool:
-        return self.module.__dict__ is self.new.__dict__
+        return self.module.__dict__ is self.new.__dict__ and self.was in (None, type(self.module))
 
     def stands(self) -> bool:
         return type(self.module) is type(self.new)
@@ -140,6 +141,35 @@ class Put:
 
     def fits(self) -> bool:
         return self.owner._modules is self.slots and self.slots.get(self.key) is self.old
+
+    def stands(self) -> bool:
+        return self.slots.get(self.key) is self.new
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """`slots[key]` holds `new`, where nothing was; `unchanged` tells whether `new` is still what belongs there."""
+
+    owner: nn.Module
+    slots: MutableMapping[str, nn.Module | None]
+    key: str
+    new: nn.Module
+    unchanged: Callable[[], bool]
+
+    def snapshot(self) -> Restore:
+        slots, key, new = self.slots, self.key, self.new
+        return lambda: slots.pop(key) if slots.get(key) is new else None
+
+    def apply(self) -> None:
+        self.slots[self.key] = self.new
+
+    @property
+    def target(self) -> Hashable:
+        return id(self.slots), self.key
+
+    def fits(self) -> bool:
+        free = self.key not in self.slots and self.key not in vars(self.owner)
+        return self.owner._modules is self.slots and free and self.unchanged()
 
     def stands(self) -> bool:
         return self.slots.get(self.key) is self.new
@@ -277,7 +307,7 @@ def version(tensor: Tensor) -> int:
     return -1 if tensor.is_inference() else tensor._version
 
 
-Kind: TypeAlias = Literal["replace", "insert", "remove", "wrap", "follow"]
+Kind: TypeAlias = Literal["replace", "insert", "remove", "wrap", "prune", "call", "follow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +315,8 @@ class Change:
     """What becomes of one layer, in all its places: the steps that do it and the account of what they carry.
 
     Attributes:
-        kind: What is done, in the user's word; "follow" for what an edit entails elsewhere.
+        kind: What is done, in the user's word; "call" where a function call becomes a layer, "follow" for what an edit
+            entails elsewhere.
         names: The layer's fully-qualified names.
         old: The layer as it was, whatever its object has become since.
         new: The layer as it will be.
@@ -301,6 +332,7 @@ class Change:
         renamed: Keys of the state dict before → after.
         remarks: What else there is to know.
         warnings: What will probably not do what the user means.
+        beside: Other layers whose tensors origins are computed from, by the prefix under which these name them.
     """
 
     kind: Kind
@@ -318,6 +350,7 @@ class Change:
     renamed: Mapping[str, str] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    beside: Mapping[str, nn.Module] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -333,8 +366,10 @@ class Planned:
         edit: What was asked for.
         changes: What is done for it, what follows elsewhere at the end.
         skipped: Names of matching layers that are left out, as they lie inside of a replaced one.
+        left: Names of matching layers that stay as they are → why.
     """
 
     edit: Edit
     changes: tuple[Change, ...]
     skipped: tuple[str, ...] = ()
+    left: Mapping[str, str] = field(default_factory=dict)

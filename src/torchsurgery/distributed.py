@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 
 import torch.distributed as dist
 from torch import nn
@@ -52,13 +53,29 @@ def _is_whole_unit(old: nn.Module, new: nn.Module) -> bool:
     return is_sharded(type(old)) and is_sharded(type(new))
 
 
+def recount_buffers(model: nn.Module) -> None:
+    """Have DDP look up the buffers anew: it would broadcast those that it found when the model had others, or fail."""
+    if not dist.is_available() or not dist.is_initialized():
+        return
+    modules = set(model.modules())
+    for wrapper in _wrappers():
+        if {wrapper, wrapper._modules.get("module")} & modules or model in wrapper.modules():
+            wrapper._assign_modules_buffers()  # type: ignore[no-untyped-call]
+
+
+def _wrappers() -> Iterator[DistributedDataParallel]:
+    for thing in gc.get_objects():
+        # isinstance() would ask proxies for their class and wake them.
+        if issubclass(type(thing), DistributedDataParallel):
+            yield thing
+
+
 def _ddp_around(modules: list[nn.Module]) -> str | None:
     """The class name of a DDP wrapper that holds one of `modules`, even where the user has passed `ddp.module`."""
     if any(isinstance(module, DistributedDataParallel) for module in modules):
         return "DistributedDataParallel"
     wanted = {id(module) for module in modules}
-    for thing in gc.get_objects():
-        # isinstance() would ask proxies for their class and wake them.
-        if issubclass(type(thing), DistributedDataParallel) and id(thing.__dict__["_modules"].get("module")) in wanted:
+    for wrapper in _wrappers():
+        if id(wrapper._modules.get("module")) in wanted:
             return "DistributedDataParallel"
     return None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from types import BuiltinFunctionType, FunctionType, MethodDescriptorType
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from torch import nn
 
@@ -16,13 +17,14 @@ New: TypeAlias = "type[nn.Module] | nn.Module | Callable[..., nn.Module]"
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """Put another layer where `target` is; see `Plan.replace`."""
+    """Put another layer where `target` is; see `Plan.replace`. `left`: names of layers that stay as they are → why."""
 
     target: Target
     new: New
     arguments: Mapping[str, Any] = field(default_factory=dict)
     share: bool = False
     carry: bool | None = None
+    left: Mapping[str, str] = field(default_factory=dict)
 
     def describe(self) -> str:
         return f"replace {target_in_words(self.target)} → {new_in_words(self.new, self.arguments)}"
@@ -64,7 +66,78 @@ class Wrap:
         return f"wrap {target_in_words(self.target)} in {new_in_words(self.wrapper, self.arguments)}"
 
 
-Edit: TypeAlias = "Replace | Insert | Remove | Wrap"
+class Taking(NamedTuple):
+    """A layer that takes norms beside it over; each by its full name.
+
+    Attributes:
+        layer: A convolution or linear layer.
+        before: The norm that it is fed by, or None.
+        after: The norm that it feeds, or None.
+    """
+
+    layer: str
+    before: str | None = None
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Let layers do what norms beside them do; see `Plan.fold`.
+
+    Attributes:
+        takings: Which layer takes which norms.
+        left: Norms that stay → why.
+    """
+
+    takings: tuple[Taking, ...]
+    left: Mapping[str, str] = field(default_factory=dict)
+
+    def describe(self) -> str:
+        norms = sum(name is not None for taking in self.takings for name in taking[1:])
+        return f"fold {norms} norm{'s' * (norms != 1)} into the layers beside"
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """Take entries out of tensors, in all layers that hang together; see `Plan.prune`.
+
+    Attributes:
+        asked: What the user asked for, in words.
+        layers: Names of the layers that were asked for; the others follow.
+        kept: Parameter or buffer → axis → the entries that are kept, in order. What isn't named stays whole.
+        attributes: ((module, attribute), the integer that it becomes), …
+        left: Names of layers that stay as they are → why.
+        mixing: Operations because of which the rest is computed otherwise than if the entries were zero.
+    """
+
+    asked: str
+    layers: tuple[str, ...]
+    kept: Mapping[str, Mapping[int, tuple[int, ...]]]
+    attributes: Sequence[tuple[tuple[str, str], int]] = ()
+    left: Mapping[str, str] = field(default_factory=dict)
+    mixing: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        return f"prune {self.asked}"
+
+
+@dataclass(frozen=True, slots=True)
+class CallsToLayers:
+    """Make layers of function calls; see `Plan.calls_to_layers`.
+
+    Attributes:
+        target: A function, or a selection of calls.
+        beyond: What else is to be told of the function, as no layer can be put there.
+    """
+
+    target: Target
+    beyond: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        return f"make layers of calls: {target_in_words(self.target)}"
+
+
+Edit: TypeAlias = "Replace | Insert | Remove | Wrap | Fold | Prune | CallsToLayers"
 
 
 def target_in_words(target: Target) -> str:
@@ -77,6 +150,8 @@ def target_in_words(target: Target) -> str:
         return target.names[0] if len(target.names) == 1 else f"a selection of {len(target)}"
     if isinstance(target, Place):
         return target.name or "the model"
+    if isinstance(target, FunctionType | BuiltinFunctionType | MethodDescriptorType):
+        return f"{target.__name__}()"
     return target if isinstance(target, str) else f"the given {type(target).__name__}"
 
 

@@ -7,7 +7,7 @@ read the same origins, and nothing else keeps books about tensors.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -42,6 +42,51 @@ class Computed:
 
     def describe(self) -> str:
         return self.what
+
+
+@dataclass(frozen=True, slots=True)
+class Sliced(Computed):
+    """Some entries of one tensor, along one axis or more; an optimizer's momentum is sliced alike.
+
+    Args:
+        indices: Axis → the entries that are kept, in order.
+    """
+
+    indices: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, source: str, indices: Mapping[int, tuple[int, ...]], shape: tuple[int, ...]) -> Sliced:
+        """These entries of the tensor `source`, which has this shape."""
+        sizes = [f"{size} → {len(indices[i])}" if i in indices else f"{size}" for i, size in enumerate(shape)]
+        return cls((source,), _Take(indices), f"({', '.join(sizes)})", True, indices)
+
+
+@dataclass(frozen=True, slots=True)
+class _Take:
+    """Takes entries along some axes, and keeps the memory format."""
+
+    indices: Mapping[int, tuple[int, ...]]
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        taken = tensor
+        for axis, indices in self.indices.items():
+            taken = taken.index_select(axis, torch.tensor(indices, device=tensor.device))
+        layout = layout_of(tensor)
+        if layout is not torch.contiguous_format:
+            return taken.contiguous(memory_format=layout)
+        return taken.clone() if taken is tensor else taken
+
+
+def layout_of(tensor: Tensor) -> torch.memory_format:
+    """The memory format of a tensor: channels_last, channels_last_3d, or contiguous where it is neither.
+
+    A kernel of 1×1 is contiguous in both; what it was brought to shows in its strides only.
+    """
+    for layout, rank in ((torch.channels_last, 4), (torch.channels_last_3d, 5)):
+        if tensor.dim() == rank and tensor.is_contiguous(memory_format=layout):
+            plain = torch.empty(tensor.shape, device="meta").stride()
+            return torch.contiguous_format if tensor.stride() == plain else layout
+    return torch.contiguous_format
 
 
 @dataclass(frozen=True, slots=True)

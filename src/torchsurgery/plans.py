@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
-from . import history, text
-from .changes import Assign, Change, Planned, Step
-from .edits import Edit, Insert, New, Remove, Replace, Wrap
+from . import history, importance, text
+from .calls.places import functions_in, with_calls
+from .changes import Assign, Change, Planned, Step, Write
+from .edits import CallsToLayers, Edit, Fold, Insert, New, Prune, Remove, Replace, Wrap
 from .errors import PlanError, SelectionError
+from .folding import foldable, is_leaf
+from .importance import Importance
+from .inputs import followed
 from .layers.fastpaths import Setting, never_called, reads_children, settings_for
+from .layers.functional import Function
 from .origins import Initialised
-from .planning.randomness import random_state_kept
+from .planning.cutting import cut_all, places_of
+from .planning.exposing import calls_first, expose_all
+from .planning.folding import fold_all
 from .planning.replacing import replace_all
 from .planning.scene import Scene, tensors_of
 from .planning.surrounding import surround_all
 from .planning.widths import changes_width
+from .pruning import Asked, prepare, refuse_senseless
+from .randomness import random_state_kept
 from .selection import Place, Selection, Target, resolve
 from .stats import Size, size_of
 from .surgery import Surgery, perform
 from .training import carry_optimizers
 from .tree import Draft, every_module, uncompiled
+
+# Edits that come to one change at each place.
+Placed: TypeAlias = Replace | Insert | Remove | Wrap | Fold
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,6 +180,124 @@ class Plan:
             )
         return self._then(Wrap(target, wrapper, arguments))
 
+    def calls_to_layers(self, target: Target, /) -> Plan:
+        """Make layers of function calls in the forwards: `F.relu(x)` becomes `self.relu(x)`, where that is an nn.ReLU.
+
+        The other verbs do this first where their target is a function. The module whose forward makes the call takes a
+        class generated from its own, whose forward is the same but for these calls; no state-dict key is added. The
+        layer gets the call's arguments: what is written there, and the attributes of self as they are now.
+
+        Args:
+            target: A function, or a selection of calls: `ts.select(model, F.dropout, where=…)`.
+
+        Returns:
+            This plan with the edit appended. No model is touched.
+
+        Raises:
+            SelectionError: if the function isn't called.
+            PlanError: if a call can't be a layer, saying why: an argument that is worked out while it runs, a dropout
+                that doesn't follow self.training, a forward without source or set on the instance.
+
+        Example:
+            >>> import torchvision, torch.nn.functional as F
+            >>> net = torchvision.models.densenet121()
+            >>> ts.plan(net).calls_to_layers(F.relu).changes[0].new
+            ReLU(inplace=True)
+        """
+        return self._then(CallsToLayers(target))
+
+    def fold(self, example_inputs: Any = None) -> Plan:
+        """Let convolutions and linear layers do what the batch norms beside them do in eval; these go.
+
+        Which layer is beside which is seen in a run of the model. A norm is folded into the layer before it where that
+        feeds nothing else, else into the layer after it where that takes nothing else and pads no zeros; both must be
+        called once and share nothing. Others stay, and the plan says why. What is left of a norm is an `nn.Identity`,
+        so that no other layer's name changes.
+
+        Args:
+            example_inputs: What the model is called with; by default the plan's, else what the model seems to take.
+
+        Returns:
+            This plan with the edit appended. No model is touched.
+
+        Raises:
+            PlanError: if no norm can be folded.
+            TraceError: if the model can't be run on these inputs.
+
+        Example:
+            >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.BatchNorm2d(8))
+            >>> plan = ts.plan(net).fold(torch.randn(1, 3, 8, 8))
+            >>> plan
+            Plan: 1 edit, 0 follow-ups · 2 of 5 modules · params 248 → 240
+            >>> plan.planned[0].left
+            {'3': 'after ReLU, before the output'}
+        """
+        given = self.example_inputs if example_inputs is None else example_inputs
+        with self._in_force() as model:
+            names = {name: module for name, module in model.named_modules()}
+            edit = foldable(followed(model, given, is_leaf=is_leaf), names, type(model).__name__)
+        return self._then(edit)
+
+    def prune(
+        self,
+        target: Target | None = None,
+        amount: int | float | None = None,
+        *,
+        channels: Sequence[int] | None = None,
+        example_inputs: Any = None,
+        by: Importance = importance.l2,
+        ignore: Target | None = None,
+        round_to: int = 1,
+        ranked: bool = False,
+        params: int | float | None = None,
+        macs: int | float | None = None,
+        outputs: Callable[[Any], Any] | None = None,
+    ) -> Plan:
+        """Remove output channels from every layer that `target` selects, and from all that is coupled to them.
+
+        The altered model is traced before this answers: what can't be shown to be the old one with entries left out is
+        refused.
+
+        Args:
+            target: What to prune; see `select`. A coupled layer takes its whole group along; the plan lists it. Without
+                one every group is pruned. Of attention, whole heads go where there are enough of them.
+            amount: Output channels to remove: a number when int, a share in (0, 1) when float, as in
+                torch.nn.utils.prune.
+            channels: The very channels to remove, of one layer.
+            example_inputs: What the model is called with; by default the plan's.
+            by: Scores the channels of a group, the lowest go first; see `ts.importance`.
+            ignore: Layers whose output channels stay.
+            round_to: What is left of a group is a multiple of this, as hardware likes it.
+            ranked: Let all groups compete for `amount`, which is a share then, instead of taking it of each.
+            params: Prune until at most so many parameters are left: a number when int, a share when float.
+            macs: Prune until at most so many multiplications are left.
+            outputs: What of the model's answer must keep its shape; see `trace`.
+
+        Returns:
+            This plan with the edit appended. No model is touched.
+
+        Raises:
+            SelectionError: if nothing is selected.
+            CouplingError: if the channels can't go: they are the model's output, or tied to something to be kept.
+            TraceError: if the model fails on these inputs.
+
+        Example:
+            >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3))
+            >>> ts.plan(net, example_inputs=torch.randn(1, 3, 8, 8)).prune("0", 0.25)
+            Plan: 1 edit, 2 follow-ups · 1 of 5 modules · params 532 → 400
+
+        Source: Fang et al., DepGraph, CVPR 2023, section 3.2, for pruning by groups.
+        """
+        asked = Asked(target, amount, channels, by, ignore, round_to, ranked, params, macs, outputs)
+        given = self.example_inputs if example_inputs is None else example_inputs
+        refuse_senseless(asked, given)
+        with self._in_force() as model:
+            proof, edit = prepare(model, asked, given)
+        plan = self._then(edit)
+        with plan._in_force() as model:
+            proof.check(model)
+        return plan
+
     # --- what comes of it
 
     def apply(self, *, optimizer: Any = None, ema: Any = None, check: Any = None) -> Surgery:
@@ -212,7 +344,7 @@ class Plan:
         """The model's size as it will be."""
         if all(vars(change.old) is vars(change.new) for change in self.changes):
             return self.before
-        return _size(self.draft.spots())
+        return _size(self.draft.spots(), self.draft.entries)
 
     def __repr__(self) -> str:
         return text.plan_line(self.draft.model, self.planned, self.before, self.after)
@@ -223,10 +355,24 @@ class Plan:
     # --- making it
 
     def _then(self, edit: Edit) -> Plan:
+        if isinstance(edit, Replace | Insert | Remove | Wrap):
+            exposing, edit = calls_first(self.draft, edit)
+            if exposing is not None:
+                return self._then(exposing)._then(edit)
         draft = self.draft.copy()
         with random_state_kept():
             planned = _plan_edit(draft, edit, self._widths_changed())
         return Plan(self.model, (*self.planned, planned), self.example_inputs, draft)
+
+    @contextmanager
+    def _in_force(self) -> Iterator[nn.Module]:
+        """The model as it will be, for a run; afterwards it is what it was."""
+        done = self.apply() if self.planned else None
+        try:
+            yield self.draft.model
+        finally:
+            if done is not None:
+                done.undo()
 
     def _widths_changed(self) -> bool:
         return history.widths_changed(self.draft.model) or any(changes_width(c.old, c.new) for c in self.changes)
@@ -253,6 +399,13 @@ def plan(model: nn.Module, example_inputs: Any = None) -> Plan:
 
 def _plan_edit(draft: Draft, edit: Edit, widths_changed: bool) -> Planned:
     """The changes of one edit, laid into the draft."""
+    if isinstance(edit, CallsToLayers):
+        return Planned(edit, expose_all(draft, edit))
+    if isinstance(edit, Prune):
+        return Planned(edit, _cut(draft, edit, widths_changed), left=edit.left)
+    if isinstance(edit, Fold):
+        places = _places_named(draft, {name for taking in edit.takings for name in taking if name is not None})
+        return Planned(edit, _changes_at(draft, places, edit, widths_changed), left=edit.left)
     places = resolve(draft, (edit.target,), {}, None, False)
     skipped: tuple[str, ...] = ()
     if isinstance(edit, Replace | Remove):
@@ -261,12 +414,16 @@ def _plan_edit(draft: Draft, edit: Edit, widths_changed: bool) -> Planned:
         # What lies inside comes first, since the model's object becomes what is put around it.
         inside = _changes_at(draft, places[1:], edit, widths_changed)
         return Planned(edit, (*inside, *_changes_at(draft, places[:1], edit, widths_changed)))
-    return Planned(edit, _changes_at(draft, places, edit, widths_changed), skipped)
+    left = edit.left if isinstance(edit, Replace) else {}
+    return Planned(edit, _changes_at(draft, places, edit, widths_changed), skipped, left)
 
 
-def _changes_at(draft: Draft, places: tuple[Place, ...], edit: Edit, widths_changed: bool) -> tuple[Change, ...]:
+def _changes_at(draft: Draft, places: tuple[Place, ...], edit: Placed, widths_changed: bool) -> tuple[Change, ...]:
     scene = Scene(draft, places, widths_changed)
-    changes = replace_all(scene, edit) if isinstance(edit, Replace | Remove) else surround_all(scene, edit)
+    if isinstance(edit, Fold):
+        changes = fold_all(scene, edit)
+    else:
+        changes = replace_all(scene, edit) if isinstance(edit, Replace | Remove) else surround_all(scene, edit)
     follows: list[Change] = []
     if scene.has_kind(reads_children):
         follows = _follow_ups(draft, places, changes)
@@ -275,12 +432,39 @@ def _changes_at(draft: Draft, places: tuple[Place, ...], edit: Edit, widths_chan
     return (*changes, *follows)
 
 
+def _cut(draft: Draft, edit: Prune, widths_changed: bool) -> tuple[Change, ...]:
+    places = places_of(draft, edit)
+    changes = cut_all(Scene(draft, places, widths_changed), edit)
+    # What lies inside of another layer is laid in before that one takes it along.
+    names = {name for place in places for name in place.names}
+    depth = [max(_depth(name, names) for name in place.names) for place in places]
+    for level in sorted(set(depth), reverse=True):
+        here = [i for i, at in enumerate(depth) if at == level]
+        _lay_in(draft, [places[i] for i in here], [changes[i] for i in here])
+    return tuple(sorted(changes, key=lambda change: change.kind == "follow"))
+
+
+def _depth(name: str, names: AbstractSet[str]) -> int:
+    """How many of `names` lie above one of them."""
+    parts = name.split(".") if name else []
+    return sum(".".join(parts[:i]) in names for i in range(len(parts)))
+
+
+def _places_named(draft: Draft, names: AbstractSet[str]) -> tuple[Place, ...]:
+    return tuple(Place(m, tuple(s.names)) for m, s in draft.spots().items() if not names.isdisjoint(s.names))
+
+
 def _lay_in(draft: Draft, places: Iterable[Place], changes: Iterable[Change]) -> None:
     swaps = []
     for place, change in zip(places, changes, strict=True):
         if change.standing is not change.new:
             draft.become(place.module, change.new)
         swaps.append((draft.spots()[place.module], change.new))
+        for step in change.steps:
+            if isinstance(step, Assign):
+                draft.assign(step.mapping, step.entries)
+            elif isinstance(step, Write):
+                draft.written[step.reference.spot] = replace(step.reference, module=step.new)
     draft.put(swaps)
 
 
@@ -333,13 +517,17 @@ def _alike(original: Plan, averaged: nn.Module) -> Plan:
     twin = Plan(target)
     for planned in original.planned:
         names = {name for change in planned.changes if change.kind != "follow" for name in change.names}
-        places = tuple(p for p in resolve(twin.draft, ("**",), {}, None, False) if names.intersection(p.names))
+        seen = with_calls(twin.draft, _functions(planned.edit))
+        places = tuple(p for p in resolve(seen, ("**",), {}, None, False) if names.intersection(p.names))
         if missing := sorted(names.difference(*(p.names for p in places))):
             raise PlanError(
                 f"ema= must be an average of this very model, and has no {', '.join(missing)}.",
                 got=averaged,
                 way_out="give the AveragedModel that was made of it:  torch.optim.swa_utils.AveragedModel(model)",
             )
+        if isinstance(planned.edit, Fold | Prune):
+            twin = twin._then(planned.edit)
+            continue
         edit = replace(planned.edit, target=Selection(twin.draft.model, places))
         if isinstance(edit, Replace | Insert) and isinstance(edit.new, nn.Module):
             edit = replace(edit, new=copy.deepcopy(edit.new))
@@ -347,6 +535,11 @@ def _alike(original: Plan, averaged: nn.Module) -> Plan:
     for change, other in zip(original.changes, twin.changes, strict=True):
         _begin_alike(change, other)
     return twin
+
+
+def _functions(edit: Edit) -> Iterator[Function]:
+    if isinstance(edit, CallsToLayers):
+        yield from functions_in(edit.target)
 
 
 def _begin_alike(change: Change, other: Change) -> None:
@@ -357,10 +550,10 @@ def _begin_alike(change: Change, other: Change) -> None:
             tensor.data.copy_(values[name].data)
 
 
-def _size(modules: Iterable[nn.Module]) -> Size:
+def _size(modules: Iterable[nn.Module], entries: Callable[[Any], Mapping[str, Any]] = lambda own: own) -> Size:
     parameters: list[Tensor | None] = []
     buffers: list[Tensor | None] = []
     for module in modules:
-        parameters += module._parameters.values()
-        buffers += module._buffers.values()
+        parameters += entries(module._parameters).values()
+        buffers += entries(module._buffers).values()
     return size_of((p for p in parameters if p is not None), (b for b in buffers if b is not None))

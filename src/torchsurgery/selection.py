@@ -11,8 +11,11 @@ from typing import Any, TypeAlias, overload
 
 from torch import Tensor, nn
 
+from .calls.places import functions_in, out_of_reach, pending, with_calls
+from .calls.rewriting import original
 from .errors import SelectionError
 from .forwards import calls_of, function_names
+from .layers.functional import Spelling, spelling_of
 from .tree import Draft, Spots, uncompiled
 
 Predicate: TypeAlias = Callable[[str, nn.Module], bool]
@@ -171,7 +174,7 @@ class Selection:
         return {name for p in resolve(Draft(self.model), (target,), {}, None, False) for name in p.names}
 
 
-Target: TypeAlias = "type[nn.Module] | tuple[Any, ...] | str | Selection | Place | nn.Module"
+Target: TypeAlias = "type[nn.Module] | tuple[Any, ...] | str | Selection | Place | nn.Module | Callable[..., Any]"
 
 
 def select(
@@ -184,9 +187,11 @@ def select(
         *targets: A class (subclasses count), a tuple of targets of which one must fit, a pattern, a module of the
             model, a Place or a Selection; all of them must fit, and with none every module does. In a pattern `*`
             stands for one name or a part of it, `**` for any number of names, `[34]` for one of these characters;
-            `re:` begins a regular expression for the whole name.
+            `re:` begins a regular expression for the whole name. A function, such as `F.relu`, stands for its calls in
+            the forwards, however they are written (`torch.relu(x)`, `x.relu_()`): each is named as the layer that it
+            becomes when it is replaced.
         where: A predicate `(name, module) -> bool`, called for each name of a layer that fits the rest.
-        exact: Only instances of the very class, none of its subclasses.
+        exact: Only instances of the very class, none of its subclasses; only calls of the very function.
         **attributes: Values of the layer's attributes. A number stands for a tuple of it where the layer stores a
             tuple (`kernel_size=1`); True or False for a Parameter that is there or not (`bias=True`).
 
@@ -200,6 +205,11 @@ def select(
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1))
         >>> ts.select(net, nn.Conv2d, kernel_size=1).names
         ('2',)
+        >>> import torchvision, torch.nn.functional as F
+        >>> ts.select(torchvision.models.densenet121(), (F.relu, F.adaptive_avg_pool2d))
+        Selection of 2 of 434 modules of DenseNet
+          relu                 F.relu(features, inplace=True) → ReLU(inplace=True)
+          adaptive_avg_pool2d  F.adaptive_avg_pool2d(out, (1, 1)) → AdaptiveAvgPool2d(output_size=(1, 1))
     """
     if not isinstance(model, nn.Module):
         raise SelectionError(f"the model must be an nn.Module, got {type(model).__name__}.", got=type(model))
@@ -215,6 +225,8 @@ def resolve(
     exact: bool,
 ) -> tuple[Place, ...]:
     """The places of a draft that fit; see `select`."""
+    if functions := set(functions_in(targets)):
+        draft = with_calls(draft, functions)
     matchers = [_matcher(draft, target, exact) for target in targets]
     spots = draft.spots()
     found: list[Place] = []
@@ -254,6 +266,8 @@ def _matcher(draft: Draft, target: Any, exact: bool) -> _Matcher:
         return _by_places(draft, (target,), draft.model)
     if isinstance(target, nn.Module):
         return _by_places(draft, (Place(target, ("",)),), draft.model)
+    if (spelling := spelling_of(target)) is not None:
+        return _by_function(spelling, exact)
     raise _not_a_target(target)
 
 
@@ -265,13 +279,24 @@ def _by_type(kind: type, exact: bool) -> _Matcher:
             way_out="select by a layer class, for example  ts.select(model, nn.Conv2d)",
         )
     if exact:
-        return lambda module, spots: kind if type(module) is kind else False
+        return lambda module, spots: kind if original(type(module)) is kind else False
     return lambda module, spots: kind if isinstance(module, kind) else False
 
 
 def _by_pattern(pattern: str) -> _Matcher:
     match = compile_pattern(pattern).fullmatch
     return lambda module, spots: any(match(name) is not None for name in spots.names)
+
+
+def _by_function(wanted: Spelling, exact: bool) -> _Matcher:
+    def match(module: nn.Module, spots: Spots) -> bool:
+        there = pending(module)
+        spelling = there.call.spelling if there is not None else None
+        if spelling is None or spelling.function is not wanted.function:
+            return False
+        return spelling.callee is wanted.callee or not exact
+
+    return match
 
 
 def _by_any(matchers: list[_Matcher]) -> _Matcher:
@@ -307,7 +332,7 @@ def _not_a_target(target: object) -> SelectionError:
     if callable(target):
         name = getattr(target, "__name__", repr(target))
         return SelectionError(
-            f"the function {name} is not a layer: a forward that calls it has no module to find.",
+            f"the function {name} is not a layer, and no layer is known that does the same.",
             "give the model a module there, or select the module whose forward calls it.",
             got=target,
         )
@@ -395,8 +420,14 @@ def _rows(selection: Selection, most: int = 12) -> list[str]:
     rows = []
     for name, place in zip(names, places, strict=True):
         text, more, _ = repr(place.module).partition("\n")
-        rows.append(f"{name:<{width}}  {text}{' … )' if more else ''}")
+        rows.append(f"{name:<{width}}  {_call(place.module)}{text}{' … )' if more else ''}")
     return rows + ([f"… {len(selection) - most} more"] if len(selection) > most else [])
+
+
+def _call(module: nn.Module) -> str:
+    """How a call is written, ahead of the layer that it becomes."""
+    there = pending(module)
+    return f"{there.call.text} → " if there is not None and repr(module) != there.call.text else ""
 
 
 def _nothing_found(
@@ -415,6 +446,8 @@ def _nothing_found(
         details += ["'*' stands for one name, '**' for any number of them"] if "*" in pattern else []
     for kind in _classes(targets):
         details += _functions_instead(draft, kind)
+    for name, use in out_of_reach(draft, functions_in(targets))[:3]:
+        details.append(f"{use.function.name}() is used in {use.where}, for {name or 'the model itself'}: {use.why}")
     if _classes(targets) or not details:
         counts = Counter(type(m).__name__ for m in spots if m is not draft.root)
         details.append("types there are: " + ", ".join(f"{name} ×{n}" for name, n in counts.most_common(8)))
@@ -432,6 +465,8 @@ def _in_words(target: Any, exact: bool) -> str:
         return "(" + ", ".join(_in_words(item, exact) for item in target) + ")"
     if isinstance(target, Selection):
         return f"a selection of {len(target)}"
+    if (spelling := spelling_of(target)) is not None:
+        return f"{spelling.text}()"
     return repr(target) if isinstance(target, str) else type(target).__name__
 
 

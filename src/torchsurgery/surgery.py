@@ -11,10 +11,12 @@ import torch
 from torch import nn
 
 from . import history, text
-from .changes import Become, Change, Put, Refresh, Restore, Retype, Step
+from .changes import Add, Become, Change, Put, Refresh, Restore, Retype, Step
 from .checks import check as run_check
+from .distributed import recount_buffers
 from .errors import PlanError, SurgeryError
 from .layers.building import tensors_of
+from .layers.conversion import sources_of
 from .origins import Same
 from .stats import Size
 from .tree import every_module
@@ -86,6 +88,7 @@ class Surgery:
             self._state.clear()
             _follow_model(self.changes, state.where, now)
             _forget_graphs(self.model)
+            recount_buffers(self.model)
 
     def __repr__(self) -> str:
         return text.surgery_line(self.model_name, self.changes, self.before, self.after, self.in_force)
@@ -124,6 +127,7 @@ def perform(
             step.apply()
         entry = history.remember(model, _brought(model, changes), widths_changed)
         _forget_graphs(model)
+        recount_buffers(model)
         if check is not None:
             run_check(model, check, layers=history.altered(model))
         state = _State(restores, entry, _whereabouts(model))
@@ -131,6 +135,7 @@ def perform(
         _restore_all(restores)
         if entry is not None:
             history.forget(model, entry)
+            recount_buffers(model)
         raise
     return Surgery(model, tuple(changes), *sizes, type(model).__name__, [state])
 
@@ -159,10 +164,10 @@ def _restore_all(restores: Sequence[Restore]) -> None:
         raise interrupted
 
 
-def _placings(changes: Sequence[Change]) -> Iterator[tuple[Change, Retype | Become | Put]]:
+def _placings(changes: Sequence[Change]) -> Iterator[tuple[Change, Retype | Become | Put | Add]]:
     for change in changes:
         for step in change.steps:
-            if isinstance(step, Retype | Become | Put):
+            if isinstance(step, Retype | Become | Put | Add):
                 yield change, step
 
 
@@ -171,7 +176,7 @@ def _refuse_if_stale(model: nn.Module, changes: Sequence[Change]) -> None:
     seen: set[Hashable] = set()
     there = every_module(model)
     for change, step in _placings(changes):
-        owner = step.owner if isinstance(step, Put) else step.module
+        owner = step.owner if isinstance(step, Put | Add) else step.module
         if owner not in there:
             there |= {module for other in changes for module in other.new.modules()}  # what the plan itself has brought
         if owner not in there or (step.target not in seen and not step.fits()):
@@ -195,7 +200,7 @@ def _refuse_if_stale(model: nn.Module, changes: Sequence[Change]) -> None:
 
 def _rebound(change: Change) -> str | None:
     """A tensor that was to be carried, where the old layer has been assigned another one since."""
-    old, new = tensors_of(change.old), tensors_of(change.new)
+    old, new = sources_of(change.old, change.beside), tensors_of(change.new)
     for name, origin in change.origins.items():
         if isinstance(origin, Same) and old.get(origin.source) is not new.get(name):
             return origin.source

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from torch import nn
 
+from .calls.places import FunctionalCall
 from .changes import Change, Planned
 from .errors import ConfigError
 from .layers.building import signature_of
@@ -15,13 +16,15 @@ from .layers.conversion import Fidelity
 from .origins import Computed, Initialised, Origin, Same
 from .stats import Size, count, in_bytes, share, signed
 
-_SYMBOL = {"replace": "-/+", "insert": "+", "remove": "-", "wrap": "-/+", "follow": "↳"}
-_LEGEND = "+ insert   - remove   -/+ replace or wrap   ↳ follows from the edit above it"
+_SYMBOL = {"replace": "-/+", "insert": "+", "remove": "-", "wrap": "-/+", "prune": "~", "call": "+", "follow": "↳"}
+_LEGEND = "+ insert   - remove   -/+ replace or wrap   ~ prune   ↳ follows from the edit above it"
 _DONE = {
     "replace": "replaced",
     "insert": "with one inserted",
     "remove": "removed",
     "wrap": "wrapped",
+    "prune": "pruned",
+    "call": "made of a call",
     "follow": "adjusted",
 }
 _MOST = 8  # rows that a list shows before it is folded
@@ -43,7 +46,7 @@ def plan_text(model: nn.Module, planned: Sequence[Planned], before: Size, after:
     """The whole plan: each edit with its layers, the totals, and what to know before it is applied."""
     blocks = [f"plan {type(model).__name__}   dry run: the model is not changed", _LEGEND]
     for i, item in enumerate(planned, 1):
-        blocks.append("\n".join(_edit_rows(i, item.edit.describe(), item.changes, item.skipped)))
+        blocks.append("\n".join(_edit_rows(i, item.edit.describe(), item.changes, item.skipped, item.left)))
     blocks.append("\n".join(_totals(before, after)))
     if warnings := [f"! {c.name}: {warning}" for item in planned for c in item.changes for warning in c.warnings]:
         blocks.append("\n".join(_few(warnings)))
@@ -63,6 +66,8 @@ def surgery_line(model: str, changes: Sequence[Change], before: Size, after: Siz
 def layer(module: nn.Module) -> str:
     """A layer in one line, as its constructor is called: `Conv2d(3, 64, 7, stride=2, padding=3, bias=False)`."""
     kind = type(module)
+    if isinstance(module, FunctionalCall):
+        return repr(module)
     if module._modules:
         inside = Counter(type(child).__name__ for child in module.children())
         return f"{kind.__name__}({', '.join(name if n == 1 else f'{n} × {name}' for name, n in inside.items())})"
@@ -127,7 +132,9 @@ def _grouped(origins: Mapping[str, Origin]) -> Iterator[tuple[str, list[str]]]:
     yield from groups.items()
 
 
-def _edit_rows(number: int, what: str, changes: Sequence[Change], skipped: Sequence[str]) -> Iterator[str]:
+def _edit_rows(
+    number: int, what: str, changes: Sequence[Change], skipped: Sequence[str], left: Mapping[str, str]
+) -> Iterator[str]:
     own = [change for change in changes if change.kind != "follow"]
     means = Counter(change.means for change in own)
     places = sum(len(change.names) for change in own)
@@ -138,18 +145,41 @@ def _edit_rows(number: int, what: str, changes: Sequence[Change], skipped: Seque
         yield f"     … {len(changes) - _MOST} more  (plan.changes has them all)"
     if skipped:
         yield f"     left out, as they lie inside of what is replaced: {_listed(skipped)}"
+    for why, names in _by_reason(left).items():
+        yield f"     left as they are ({why}): {_listed(names)}"
     if renamed := {key: value for change in own for key, value in change.renamed.items()}:
         first, second = next(iter(renamed.items()))
         yield f"     keys renamed: {len(renamed)}, such as {first} → {second}; older checkpoints still load"
 
 
+def _by_reason(left: Mapping[str, str]) -> dict[str, list[str]]:
+    reasons: dict[str, list[str]] = {}
+    for name, why in left.items():
+        reasons.setdefault(why, []).append(name)
+    return reasons
+
+
 def _cells(change: Change) -> tuple[str, str, str, str, str]:
     """Symbol, name, before → after, difference in parameters, account."""
-    if change.kind == "follow":
+    if change.kind == "follow" and change.new is change.old:
         return _SYMBOL[change.kind], _label(change), carried(change), "", ""
+    if change.kind in ("prune", "follow"):
+        return _SYMBOL[change.kind], _label(change), _narrowed(change), signed(_own_delta(change)), ""
     delta = sum(p.numel() for p in change.new.parameters()) - sum(p.numel() for p in change.old.parameters())
     words = f"{layer(change.old)} → {layer(change.new)}"
     return _SYMBOL[change.kind], _label(change), words, signed(delta), carried(change)
+
+
+def _narrowed(change: Change) -> str:
+    """What has become narrower: `out_channels 64 → 48`, or the shapes where no attribute tells."""
+    shapes = (f"{name} {origin.what}" for name, origin in change.origins.items() if isinstance(origin, Computed))
+    return ", ".join(change.remarks) or ", ".join(shapes)
+
+
+def _own_delta(change: Change) -> int:
+    """The difference in parameters, without those of layers inside, which have rows of their own."""
+    new, old = (sum(p.numel() for p in layer.parameters(recurse=False)) for layer in (change.new, change.old))
+    return new - old
 
 
 def _aligned(rows: Sequence[tuple[str, str, str, str, str]]) -> Iterator[str]:

@@ -6,7 +6,7 @@ has all its names and all its slots. A `Draft` is the tree as it will be: a plan
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -37,6 +37,7 @@ class Draft:
     Attributes:
         model: The model; never written to.
         root: What stands at the top once the edits are applied: the model, or what it becomes.
+        written: The places outside of the tree that edits write to → the reference as it will be.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -45,12 +46,15 @@ class Draft:
         self._children: dict[nn.Module, dict[str, nn.Module | None]] = {}
         self._standing: dict[nn.Module, nn.Module] = {}
         self._spots: dict[nn.Module, Spots] | None = None
+        self._entries: dict[int, Mapping[str, Any]] = {}
+        self.written: dict[Hashable, Any] = {}
 
     def copy(self) -> Draft:
         """An independent draft with the same edits."""
         twin = Draft(self.model)
         twin.root, twin._standing = self.root, dict(self._standing)
         twin._children, twin._spots = dict(self._children), self._spots
+        twin._entries, twin.written = dict(self._entries), dict(self.written)
         return twin
 
     def children(self, module: nn.Module) -> Children:
@@ -60,6 +64,15 @@ class Draft:
             own = module._modules
         # TorchScript keeps its submodules in a wrapper that is no dictionary.
         return own if isinstance(own, dict) else dict(own.items())
+
+    def entries(self, own: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What one of a module's dictionaries holds, as it will be."""
+        later = self._entries.get(id(own))
+        return own if later is None else {**own, **later}
+
+    def assign(self, own: Mapping[str, Any], entries: Mapping[str, Any]) -> None:
+        """Note that a module's dictionary is to get these entries."""
+        self._entries[id(own)] = {**self._entries.get(id(own), {}), **entries}
 
     def standing(self, module: nn.Module) -> nn.Module:
         """The object that will stand where the draft has `module`: another one where the old object becomes the new."""
@@ -75,6 +88,11 @@ class Draft:
         """Note that `twin` has the state of `module`, and so its children as they will be."""
         if module in self._children:
             self._children[twin] = self._children[module]
+
+    def add(self, owner: nn.Module, key: str, child: nn.Module) -> None:
+        """Lay a further child into a module."""
+        self._children[owner] = {**self.children(owner), key: child}
+        self._spots = None
 
     def put(self, swaps: Iterable[tuple[Spots, nn.Module]]) -> None:
         """Lay new modules into all of their spots."""
@@ -127,7 +145,7 @@ class Draft:
         """The state dict's entries as they will be: every name, shared tensors under each of theirs."""
         found: dict[str, Tensor] = {}
         for module, spots in self.spots().items():
-            entries = {**module._parameters, **module._buffers}
+            entries = {**self.entries(module._parameters), **self.entries(module._buffers)}
             for key, tensor in entries.items():
                 if tensor is not None and key not in module._non_persistent_buffers_set:
                     found.update({f"{name}.{key}" if name else key: tensor for name in spots.names})
@@ -136,7 +154,7 @@ class Draft:
     def _tensors(self, kind: str) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
         for module, spots in self.spots().items():
-            for key, tensor in getattr(module, kind).items():
+            for key, tensor in self.entries(getattr(module, kind)).items():
                 if tensor is not None and id(tensor) not in seen:
                     seen.add(id(tensor))
                     yield (f"{spots.names[0]}.{key}" if spots.names[0] else key), tensor

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
 
+from . import importance
 from .edits import New
+from .importance import Importance
 from .plans import Plan, plan
 from .selection import Target
 from .surgery import Surgery
@@ -122,6 +124,123 @@ def wrap(model: nn.Module, target: Target, wrapper: Any, /, **arguments: Any) ->
         ['0.0.weight', '0.0.bias']
     """
     return plan(model).wrap(target, wrapper, **arguments).apply()
+
+
+def calls_to_layers(model: nn.Module, target: Target, /) -> Surgery:
+    """Make layers of the function calls that `target` selects: in place, all or nothing; see `Plan.calls_to_layers`.
+
+    Args:
+        model: The model; it is changed in place.
+        target: A function, such as `F.relu`, or a selection of calls.
+
+    Returns:
+        The surgery that was done; `surgery.undo()` takes it back.
+
+    Raises:
+        SelectionError: if the function isn't called.
+        PlanError: if a call can't be a layer. Nothing has changed then.
+
+    Example:
+        >>> import torchvision, torch.nn.functional as F
+        >>> net = torchvision.models.densenet121()
+        >>> ts.calls_to_layers(net, (F.relu, F.adaptive_avg_pool2d))
+        Surgery on DenseNet: 2 layers made of a call, 1 layer adjusted · params 7,978,856 → 7,978,856 · undo() ...
+        >>> net.relu
+        ReLU(inplace=True)
+    """
+    return plan(model).calls_to_layers(target).apply()
+
+
+def fold(model: nn.Module, example_inputs: Any = None) -> Surgery:
+    """Let convolutions and linear layers do what the batch norms beside them do in eval: in place, all or nothing.
+
+    See `Plan.fold` for which norms can be folded; `ts.plan(model).fold()` prints those that stay, and why.
+
+    Args:
+        model: The model; it is changed in place.
+        example_inputs: What it is called with: a tensor, a tuple of positional or a dict of keyword arguments. By
+            default, what its configuration or its first layer asks for is tried.
+
+    Returns:
+        The surgery that was done; `surgery.undo()` takes it back.
+
+    Raises:
+        PlanError: if no norm can be folded. Nothing has changed then.
+        TraceError: if the model can't be run on these inputs.
+
+    Example:
+        >>> ts.fold(model, x)
+        Surgery on ResNet: 20 layers replaced, 20 layers removed · params 11,689,512 → 11,684,712 · undo() takes it back
+        >>> model.bn1, model.conv1.bias.shape
+        (Identity(), torch.Size([64]))
+
+    Source: Jacob et al., Quantization and Training of Neural Networks, CVPR 2018, section 3.2.
+    """
+    return plan(model).fold(example_inputs).apply()
+
+
+def prune(
+    model: nn.Module,
+    target: Target | None = None,
+    amount: int | float | None = None,
+    *,
+    channels: Sequence[int] | None = None,
+    example_inputs: Any = None,
+    by: Importance = importance.l2,
+    ignore: Target | None = None,
+    round_to: int = 1,
+    ranked: bool = False,
+    params: int | float | None = None,
+    macs: int | float | None = None,
+    outputs: Callable[[Any], Any] | None = None,
+    optimizer: Any = None,
+    ema: Any = None,
+) -> Surgery:
+    """Remove output channels from layers, and from all that is coupled to them: in place, all or nothing.
+
+    Args:
+        model: The model; it is changed in place.
+        target: What to prune; see `Plan.prune`. Without one, all of the model.
+        amount: Output channels to remove: a number when int, a share in (0, 1) when float.
+        channels: The very channels to remove, of one layer.
+        example_inputs: What the model is called with: a tensor, a tuple of positional or a dict of keyword arguments.
+        by: Scores the channels of a group; see `ts.importance`.
+        ignore: Layers whose output channels stay.
+        round_to: What is left of a group is a multiple of this.
+        ranked: Let all groups compete for `amount`.
+        params: Prune until at most so many parameters are left.
+        macs: Prune until at most so many multiplications are left.
+        outputs: What of the model's answer must keep its shape; see `trace`.
+        optimizer: One or several, whose state is sliced along.
+        ema: An averaged copy of the model, to be pruned alike.
+
+    Returns:
+        The surgery that was done; `surgery.undo()` takes it back.
+
+    Raises:
+        SelectionError: if nothing is selected.
+        CouplingError: if the channels can't go. Nothing has changed then.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> ts.prune(net, "0", channels=[0, 5, 7], example_inputs=torch.randn(1, 4))
+        Surgery on Sequential: 1 layer pruned, 1 layer adjusted · params 58 → 37 · undo() takes it back
+        >>> net[2]
+        Linear(in_features=5, out_features=2, bias=True)
+    """
+    planned = plan(model, example_inputs).prune(
+        target,
+        amount,
+        channels=channels,
+        by=by,
+        ignore=ignore,
+        round_to=round_to,
+        ranked=ranked,
+        params=params,
+        macs=macs,
+        outputs=outputs,
+    )
+    return planned.apply(optimizer=optimizer, ema=ema)
 
 
 @contextmanager

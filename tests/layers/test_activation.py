@@ -125,7 +125,7 @@ def test_what_bears_the_same_name_and_means_something_else():
 
 
 def test_refusals():
-    with pytest.raises(ConfigError, match="threshold=0.0, value=0.0"):
+    with pytest.raises(ConfigError, match=r"threshold=0.0, value=0.0"):
         convert(nn.Tanh(), nn.Threshold)
     with pytest.raises(ConfigError, match="embed_dim=256, num_heads=8"):
         convert(nn.ReLU(), nn.MultiheadAttention)

@@ -24,7 +24,10 @@ def signals(axes, channels=4, size=15):
 @st.composite
 def convolutions(draw, families=(CONVS,)):
     axes = draw(st.integers(1, 3))
-    each = lambda values: tuple(draw(st.sampled_from(values)) for _ in range(axes))
+
+    def each(values):
+        return tuple(draw(st.sampled_from(values)) for _ in range(axes))
+
     family = draw(st.sampled_from(families))
     stride, padding = each([1, 1, 2, 3]), each([0, 1, 2])
     mode = "zeros" if family is TRANSPOSED else draw(st.sampled_from(["zeros", "reflect", "replicate", "circular"]))
@@ -311,7 +314,7 @@ class Own(nn.Conv2d):
 def test_a_subclass_that_takes_less_is_not_called_exact():
     conversion, _ = converted(nn.Conv2d(2, 2, 3, padding=1, stride=2), Own)
     assert conversion.fidelity is Fidelity.EXACT
-    conversion, new = converted(nn.Conv2d(2, 2, 3, padding=0), Own)
+    conversion, _ = converted(nn.Conv2d(2, 2, 3, padding=0), Own)
     assert conversion.fidelity is Fidelity.APPROXIMATE and "padding=(0, 0)" in conversion.dropped
 
 

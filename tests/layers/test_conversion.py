@@ -261,7 +261,7 @@ def test_unknown_names_come_with_close_ones():
 
 @pytest.mark.parametrize("new", [nn.functional.relu, "ReLU", nn.ReLU(), int, None])
 def test_only_classes_of_layers(new):
-    with pytest.raises(ConfigError, match="must be an nn.Module"):
+    with pytest.raises(ConfigError, match="must be an nn"):
         convert(nn.ReLU(), new)
 
 
@@ -325,7 +325,7 @@ def test_a_constructor_that_raises():
 
 
 def test_a_function_that_raises():
-    with pytest.raises(ConfigError, match="num_groups can't be worked out.*nothing"):
+    with pytest.raises(ConfigError, match=r"num_groups can.t be worked out.*nothing"):
         convert(nn.BatchNorm2d(8), nn.GroupNorm, {"num_groups": lambda old: old.nothing})
 
 

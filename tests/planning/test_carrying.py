@@ -111,16 +111,16 @@ def test_custom_attributes_come_along(net):
 
 
 def test_custom_attributes_are_those_that_the_class_does_not_set():
-    old = nn.Linear(2, 2)
+    old, plain = nn.Linear(2, 2), nn.Linear(2, 2)
     old.note = "mine"
-    assert custom_attributes(old, nn.ReLU()) == {"note": "mine"}
-    assert custom_attributes(nn.Linear(2, 2), nn.ReLU()) == {}
+    assert custom_attributes(old, nn.ReLU(), vars(old)) == {"note": "mine"}
+    assert custom_attributes(plain, nn.ReLU(), vars(plain)) == {}
 
 
 def test_an_attribute_that_the_new_layer_has_is_its_own():
     old, new = nn.ReLU(), nn.ReLU()
     old.note, new.note = "old", "new"
-    assert custom_attributes(old, new) == {}
+    assert custom_attributes(old, new, vars(old)) == {}
 
 
 def test_no_attributes_of_a_class_that_cannot_be_built():
@@ -131,11 +131,13 @@ def test_no_attributes_of_a_class_that_cannot_be_built():
 
     old = Needs(3)
     old.note = "mine"
-    assert custom_attributes(old, nn.ReLU()) == {}
+    assert custom_attributes(old, nn.ReLU(), vars(old)) == {}
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("new", [nn.Dropout, nn.Dropout(0.5), lambda old: nn.Dropout(0.5)], ids=["class", "instance", "factory"])
+@pytest.mark.parametrize(
+    "new", [nn.Dropout, nn.Dropout(0.5), lambda old: nn.Dropout(0.5)], ids=["class", "instance", "factory"]
+)
 def test_mode(net, new, training):
     net.train(training)
     ts.replace(net, nn.ReLU, new)

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from sameness import portrait
 from torch import fx, nn
 from torch.nn.utils import parametrize
 
 import torchsurgery as ts
+from sameness import portrait
 
 
 class Activated(nn.BatchNorm1d):

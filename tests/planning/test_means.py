@@ -10,6 +10,8 @@ from torchsurgery.planning.scene import Scene
 from torchsurgery.selection import Place
 from torchsurgery.tree import Draft
 
+EVERYONE = []
+
 
 class FancyReLU(nn.ReLU):
     def forward(self, x):
@@ -28,11 +30,9 @@ class Mourned(nn.ReLU):
 class Registered(nn.ReLU):
     """Is held by a list from its own constructor on."""
 
-    everyone = []
-
     def __init__(self, inplace=False):
         super().__init__(inplace)
-        Registered.everyone.append(self)
+        EVERYONE.append(self)
 
 
 def means(net, target, new, **arguments):

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from sameness import portrait
 from torch import nn
 
 import torchsurgery as ts
+from sameness import portrait
 from torchsurgery.origins import Computed, Initialised, Same
 
 
@@ -351,8 +351,18 @@ def boom_at_three(old, name):
 
 
 REFUSED = {
-    "a factory of None": (nn.ReLU, lambda old: None, {}, "the factory for 1 (ReLU) must give an nn.Module, got NoneType"),
-    "a factory of a class": (nn.ReLU, lambda old: nn.GELU, {}, "the factory for 1 (ReLU) must give an nn.Module, got type"),
+    "a factory of None": (
+        nn.ReLU,
+        lambda old: None,
+        {},
+        "the factory for 1 (ReLU) must give an nn.Module, got NoneType",
+    ),
+    "a factory of a class": (
+        nn.ReLU,
+        lambda old: nn.GELU,
+        {},
+        "the factory for 1 (ReLU) must give an nn.Module, got type",
+    ),
     "neither": (nn.ReLU, 3, {}, "what is given for 1 (ReLU) must be a class, an instance or a factory, got int"),
     "arguments for an instance": (nn.ReLU, nn.GELU(), {"approximate": "tanh"}, "takes no arguments, got approximate"),
     "no module class": (nn.ReLU, int, {}, "int"),
@@ -372,7 +382,9 @@ def test_refused_and_nothing_has_changed(net, target, new, arguments, first):
 
 def test_a_layer_that_is_in_the_model_already(net):
     before = portrait(net)
-    with pytest.raises(ts.PlanError, match=r"the given instance for 1 \(ReLU\) is in the model already, as 3") as caught:
+    with pytest.raises(
+        ts.PlanError, match=r"the given instance for 1 \(ReLU\) is in the model already, as 3"
+    ) as caught:
         ts.replace(net, "1", net[3])
     assert "copy.deepcopy(layer)" in caught.value.way_out
     with pytest.raises(ts.PlanError, match="is in the model already, as the model itself"):

@@ -29,7 +29,13 @@ def mixed():
 
 @pytest.mark.parametrize(
     ("name", "dtype"),
-    [("0", torch.float32), ("1.1", torch.bfloat16), ("1.0", torch.bfloat16), ("1.2.0", torch.bfloat16), ("2.0.0", torch.float32)],
+    [
+        ("0", torch.float32),
+        ("1.1", torch.bfloat16),
+        ("1.0", torch.bfloat16),
+        ("1.2.0", torch.bfloat16),
+        ("2.0.0", torch.float32),
+    ],
     ids=["its own", "its own bf16", "beside it", "nearest around", "anywhere"],
 )
 def test_the_nearest_tensor_tells_dtype_and_device(mixed, name, dtype):

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from sameness import portrait
 from torch import nn
 
 import torchsurgery as ts
+from sameness import portrait
 from torchsurgery.origins import Initialised, Same
 
 

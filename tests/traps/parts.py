@@ -89,7 +89,7 @@ def random_states():
 
 
 def state(model):
-    """All that must be as it was when nothing has changed: objects, classes, attributes, versions, hooks, random state."""
+    """All that is as it was when nothing has changed: objects, classes, attributes, versions, hooks, random state."""
     modules = []
     for name, module in model.named_modules(remove_duplicate=False):
         attributes = {key: id(value) for key, value in vars(module).items()}

@@ -321,11 +321,27 @@ def test_trap_10_layer_of_two_dtypes_keeps_both():
 
 
 def test_trap_10_custom_attributes():
-    for new, arguments in ((nn.GroupNorm, {"num_groups": 2}), (nn.GroupNorm(2, 4), {}), (lambda old: nn.GroupNorm(2, 4), {})):
+    for new, arguments in (
+        (nn.GroupNorm, {"num_groups": 2}),
+        (nn.GroupNorm(2, 4), {}),
+        (lambda old: nn.GroupNorm(2, 4), {}),
+    ):
         net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
         net[1].tag = ("mine", 1)
         ts.replace(net, "1", new, **arguments)
         assert net[1].tag == ("mine", 1)
+
+
+class OtherBatchNorm(nn.BatchNorm2d):
+    """A class of which nothing is known yet when the layer with a hook comes."""
+
+
+def test_trap_10_custom_attribute_of_a_layer_with_a_hook():
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), OtherBatchNorm(4))
+    net[1].tag = "mine"
+    net[1].register_forward_hook(lambda *_: None)
+    ts.replace(net, "1", nn.GroupNorm(2, 4))
+    assert net[1].tag == "mine"
 
 
 def test_trap_10_random_state_of_all_generators():
@@ -343,7 +359,9 @@ def test_trap_10_random_state_of_all_generators():
     torch.manual_seed(0)
     first = ts.plan(nn.Sequential(nn.Linear(4, 4))).replace("0", lambda old: nn.Linear(4, 4), carry=False).apply().model
     torch.manual_seed(0)
-    second = ts.plan(nn.Sequential(nn.Linear(4, 4))).replace("0", lambda old: nn.Linear(4, 4), carry=False).apply().model
+    second = (
+        ts.plan(nn.Sequential(nn.Linear(4, 4))).replace("0", lambda old: nn.Linear(4, 4), carry=False).apply().model
+    )
     assert torch.equal(first[0].weight, second[0].weight), "the same seed gives the same new weights"
 
 
@@ -351,7 +369,12 @@ def test_trap_10_real_model_in_bf16_channels_last(resnet18):
     net = resnet18.to(torch.bfloat16, memory_format=torch.channels_last)
     x = torch.randn(2, 3, 32, 32, dtype=torch.bfloat16).to(memory_format=torch.channels_last)
     twin = copy.deepcopy(net)
-    done = ts.plan(net).replace(nn.ReLU, FusedReLU).replace(nn.Conv2d, nn.Conv2d, kernel_size=lambda old: old.kernel_size[0]).apply()
+    done = (
+        ts.plan(net)
+        .replace(nn.ReLU, FusedReLU)
+        .replace(nn.Conv2d, nn.Conv2d, kernel_size=lambda old: old.kernel_size[0])
+        .apply()
+    )
     assert torch.equal(net(x), twin(x))
     done.undo()
     assert torch.equal(net(x), twin(x))

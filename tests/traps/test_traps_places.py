@@ -45,7 +45,9 @@ def test_trap_01_one_instance_in_several_places_naive():
 
 
 @pytest.mark.parametrize(
-    "new", [nn.Tanh, nn.Tanh(), lambda old: nn.Tanh(), lambda old: Doubled(old)], ids=["class", "instance", "factory", "held"]
+    "new",
+    [nn.Tanh, nn.Tanh(), lambda old: nn.Tanh(), lambda old: Doubled(old)],
+    ids=["class", "instance", "factory", "held"],
 )
 def test_trap_01_one_instance_in_several_places(new):
     relu = nn.ReLU()
@@ -166,7 +168,12 @@ def test_trap_02_tied_llama(llama_config):
     ids = torch.tensor([[1, 2, 3]])
     before = net(ids).logits
     assert net.lm_head.weight is net.model.embed_tokens.weight
-    done = ts.plan(net).replace(nn.Linear, BuiltLinear).replace(nn.Embedding, BuiltEmbedding).apply(check={"input_ids": ids})
+    done = (
+        ts.plan(net)
+        .replace(nn.Linear, BuiltLinear)
+        .replace(nn.Embedding, BuiltEmbedding)
+        .apply(check={"input_ids": ids})
+    )
     assert net.lm_head.weight is net.model.embed_tokens.weight
     assert torch.equal(net(ids).logits, before)
     assert len(done.changes) == 2 * 7 + 2
@@ -179,7 +186,7 @@ def test_trap_02_tied_llama(llama_config):
 
 
 def test_trap_03_references_outside_naive():
-    net, x = Twins(), torch.randn(2, 4)
+    net = Twins()
     before = net.held["list"][0]
     naive(net, nn.Linear, lambda old: nn.Linear(4, 4))
     assert net.held["list"][0] is before, "the forward goes on using the old layer"
@@ -483,14 +490,14 @@ def test_trap_07_a_checkpoint_that_does_not_fit_is_still_an_error():
     net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
     old = copy.deepcopy(net.state_dict())
     ts.wrap(net, nn.Linear, Doubled)
-    with pytest.raises(RuntimeError, match='Unexpected key.*"0.inner.other"'):
+    with pytest.raises(RuntimeError, match=r'Unexpected key.*"0.inner.other"'):
         net.load_state_dict({**old, "0.other": torch.ones(1)})
-    with pytest.raises(RuntimeError, match='Missing key.*"0.inner.weight"'):
+    with pytest.raises(RuntimeError, match=r'Missing key.*"0.inner.weight"'):
         net.load_state_dict({key: tensor for key, tensor in old.items() if key != "0.weight"})
-    with pytest.raises(RuntimeError, match="size mismatch for 0.inner.weight"):
+    with pytest.raises(RuntimeError, match=r"size mismatch for 0\.inner.weight"):
         net.load_state_dict({**old, "0.weight": torch.ones(5, 4)})
     half = {key: tensor for key, tensor in net.state_dict().items() if key != "0.inner.bias"}
-    with pytest.raises(RuntimeError, match='Missing key.*"0.inner.bias"'):
+    with pytest.raises(RuntimeError, match=r'Missing key.*"0.inner.bias"'):
         net.load_state_dict(half)
 
 

@@ -26,9 +26,7 @@ def adjusted(integers: Integers, count: Count) -> dict[Attribute, int]:
 class _Adjustment:
     def __init__(self, integers: Integers, count: Count) -> None:
         self.integers, self.count = integers, count
-        self.known: dict[Attribute | Length, int] = {
-            Length(i): count(axis) for i, axis in enumerate(integers.lengths)
-        }
+        self.known: dict[Attribute | Length, int] = {Length(i): count(axis) for i, axis in enumerate(integers.lengths)}
         self.said: dict[Attribute, list[Axis]] = {}
 
     def run(self) -> dict[Attribute, int]:

@@ -185,6 +185,11 @@ class Ledger:
         return merged
 
 
+def words(text: str) -> frozenset[str]:
+    """Names separated by blanks."""
+    return frozenset(text.split())
+
+
 def is_fixed(axis: Axis) -> bool:
     """Whether none of the entries may go."""
     return len(axis) == 0 or not (axis[0] > 0 or (axis > 0).any())

@@ -51,23 +51,24 @@ class Attention(nn.MultiheadAttention):
     def _heads(self, inputs: list[Tensor], same: bool) -> list[Tensor]:
         """Query, key and value as (N, heads, length, width)."""
         bias = self.in_proj_bias
-        biases = bias.chunk(3) if bias is not None else (None, None, None)
-        if self.in_proj_weight is None:
-            weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
-            parts = [F.linear(t, w, b) for t, w, b in zip(inputs, weights, biases, strict=True)]
+        biases = (None, None, None) if self._parameters["in_proj_bias"] is None else self.in_proj_bias.chunk(3)
+        if not self._packed():
+            own = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
+            parts = [F.linear(t, w, b) for t, w, b in zip(inputs, own, biases, strict=True)]
         elif same:
             parts = list(F.linear(inputs[0], self.in_proj_weight, bias).chunk(3, -1))
         else:
             weights = self.in_proj_weight.chunk(3)
             parts = [F.linear(t, w, b) for t, w, b in zip(inputs, weights, biases, strict=True)]
-        return [t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for t in parts]
+        return [torch.unflatten(t, -1, (self.num_heads, -1)).transpose(1, 2) for t in parts]
 
-    def _mask(
-        self, query: Tensor, padding: Tensor | None, mask: Tensor | None, is_causal: bool
-    ) -> Tensor | None:
+    def _packed(self) -> bool:
+        return self._parameters["in_proj_weight"] is not None
+
+    def _mask(self, query: Tensor, padding: Tensor | None, mask: Tensor | None, is_causal: bool) -> Tensor | None:
         """Both masks as one that is added to the scores."""
         if mask is not None and mask.dim() == 3:
-            mask = mask.unflatten(0, (query.shape[0], -1))
+            mask = torch.unflatten(mask, 0, (query.shape[0], -1))
         mask = _additive(mask, query)
         padding = _additive(padding, query)
         if padding is not None:
@@ -79,7 +80,7 @@ class Attention(nn.MultiheadAttention):
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, need_weights: bool, average: bool
     ) -> tuple[Tensor, Tensor | None]:
         # As wide as it was built, whatever has gone since: scores of pruned heads' neighbours must not change.
-        scale = self.score_scale if hasattr(self, "score_scale") else float(int(self.head_dim)) ** -0.5
+        scale = float(vars(self).get("score_scale", int(self.head_dim) ** -0.5))
         dropout = self.dropout if self.training else 0.0
         if not need_weights:
             return F.scaled_dot_product_attention(q, k, v, mask, dropout, scale=scale), None

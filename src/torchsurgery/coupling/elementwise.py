@@ -7,15 +7,16 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from .atoms import words
 from .rules import Call, freeze_all, serves
 
 
 # PyTorch tags most of these as pointwise; the rest is named here.
 @serves(
     """_elementwise dropout feature_dropout native_dropout alpha_dropout feature_alpha_dropout to contiguous type_as
-    _to_copy hardswish hardsigmoid elu selu celu relu6 rsub copy fill bernoulli masked_fill type detach alias clone prelu
-    _prelu_kernel zero tril triu float half bool int long double bfloat16 __and__ __or__ __xor__ exponential uniform
-    normal random nan_to_num where isfinite isnan isinf xlogy rrelu rrelu_with_noise threshold hardtanh softplus
+    _to_copy hardswish hardsigmoid elu selu celu relu6 rsub copy fill bernoulli masked_fill type detach alias clone
+    prelu _prelu_kernel zero tril triu float half bool int long double bfloat16 __and__ __or__ __xor__ exponential
+    uniform normal random nan_to_num where isfinite isnan isinf xlogy rrelu rrelu_with_noise threshold hardtanh softplus
     log_sigmoid hardshrink softshrink cast conj resolve_conj resolve_neg isclose mish logit square requires_grad _conj
     _neg_view real imag to_dense lift_fresh lift cpu cuda positive data"""
 )
@@ -29,9 +30,9 @@ def elementwise(call: Call) -> None:
         call.give(tensor, call.broadcast(tensors, tensor.shape))
 
 
-FACTORIES = frozenset(
+FACTORIES = words(
     """zeros ones empty full rand randn new_zeros new_ones new_empty new_full zeros_like ones_like empty_like full_like
-    rand_like randn_like empty_strided new_empty_strided empty_permuted""".split()
+    rand_like randn_like empty_strided new_empty_strided empty_permuted"""
 )
 
 
@@ -52,7 +53,9 @@ def factory(call: Call) -> None:
 
 
 def _sizes(call: Call) -> list[Any] | None:
-    given = call.given("zeros", "ones", "empty", "full", "rand", "randn", "new_zeros", "new_ones", "new_empty", "new_full")
+    given = call.given(
+        "zeros", "ones", "empty", "full", "rand", "randn", "new_zeros", "new_ones", "new_empty", "new_full"
+    )
     if given is None:
         return None
     args, kwargs = given
@@ -93,7 +96,10 @@ def reduction(call: Call) -> None:
     return None
 
 
-@serves("softmax log_softmax _softmax _log_softmax _safe_softmax cumsum cumprod logcumsumexp sort argsort msort cummax cummin")
+@serves(
+    """softmax log_softmax _softmax _log_softmax _safe_softmax cumsum cumprod logcumsumexp sort argsort msort cummax
+    cummin"""
+)
 def along_an_axis(call: Call) -> None:
     """Every entry of the axis depends on all others, or on its place among them."""
     x = call.args[0]

@@ -106,7 +106,20 @@ class Families:
         if len(families) == 1:
             return self._places.get(families[0], [])
         found = {place for family in families for place in self._places.get(family, ())}
-        return [(leaf, dim) for leaf, axes in self.record.leaves.items() for dim in range(len(axes)) if (leaf, dim) in found]
+        return [
+            (leaf, dim) for leaf, axes in self.record.leaves.items() for dim in range(len(axes)) if (leaf, dim) in found
+        ]
+
+    def owner(self, classes: Axis, members: Axis) -> Axis:
+        """For each of some classes which of `members` it depends on, by its place among them, or −1."""
+        place = np.full(self.classes.count, -1, np.int64)
+        place[members] = np.arange(len(members))
+        row = self._row_of[classes]
+        owner = np.where(row < 0, place[classes], -1)
+        deep = row >= 0
+        if deep.any():
+            owner[deep] = np.where(self.classes.primes[row[deep]] > 0, place[self.classes.primes[row[deep]]], -1).max(1)
+        return owner
 
     def touches(self, classes: Axis, channels: Axis) -> Flags:
         """Which of some classes go if one of `channels` does."""

@@ -170,6 +170,10 @@ class Coupling:
         """
         return self.leaf_axis(*self.place(name, axis))
 
+    def has_channels(self, name: str, axis: Side = "out") -> bool:
+        """Whether a layer has output, or input, channels that this trace has seen."""
+        return any(role in (axis, "both") for _, _, role in self._roles(name))
+
     def place(self, name: str, axis: Side = "out") -> tuple[str, int]:
         """The tensor and its dimension that hold a layer's output or input channels."""
         found = [(leaf, dim) for leaf, dim, role in self._roles(name) if role in (axis, "both")]
@@ -221,7 +225,7 @@ class Coupling:
     def frozen(self, name: str, axis: Side = "out", what: str = "") -> CouplingError:
         """The error for a layer whose channels stay."""
         reasons = self.why(name, axis)
-        told = [f"these channels are {reason}, which keeps its width." if "output" in reason.what else f"{reason}" for reason in reasons]
+        told = [in_words(reason) for reason in reasons]
         width = len(self.axis(name, axis))
         return CouplingError(
             what or f"the {axis}put channels of {name} stay {width}.",
@@ -266,6 +270,13 @@ class Coupling:
         if self.unknown:
             rows.append(f"  not known: {_listed(list(self.unknown))}  (ts.rule adds one)")
         return "\n".join(rows)
+
+
+def in_words(reason: Reason) -> str:
+    """A reason as a sentence."""
+    if "output" in reason.what:
+        return f"these channels are {reason.what}, which keeps its width."
+    return f"{reason}"
 
 
 def layer_of(leaf: str) -> str:

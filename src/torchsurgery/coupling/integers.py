@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from torch import nn
 
-from .atoms import Axis, Where
+from .atoms import Axis, Where, words
 
 
 class Attribute(NamedTuple):
@@ -158,14 +158,14 @@ class Integers:
 # --- laying them into a model
 
 # Sizes of windows and their like, which have nothing to do with channels.
-_OTHER = frozenset(
+_OTHER = words(
     """stride padding dilation kernel_size output_padding _version _reversed_padding_repeated_twice training
-    padding_idx num_layers layer_idx call_super_init output_size""".split()
+    padding_idx num_layers layer_idx call_super_init output_size"""
 )
 # What the forwards of torch.nn's own layers read.
-_READ_BY_TORCH = frozenset(
+_READ_BY_TORCH = words(
     """groups normalized_shape num_groups num_heads embed_dim head_dim hidden_size proj_size unflattened_size
-    upscale_factor downscale_factor num_features""".split()
+    upscale_factor downscale_factor num_features"""
 )
 
 
@@ -225,7 +225,9 @@ def shallow(value: Any) -> Any:
 
 def is_config(value: Any) -> bool:
     """Whether this is an object of settings, such as Hugging Face's, which layers share."""
-    return type(value).__name__.lower().endswith(("config", "cfg")) and isinstance(getattr(value, "__dict__", None), dict)
+    return type(value).__name__.lower().endswith(("config", "cfg")) and isinstance(
+        getattr(value, "__dict__", None), dict
+    )
 
 
 # --- what they must become

@@ -14,7 +14,7 @@ from .rules import Call, serves
 
 @serves("linear")
 def linear(call: Call) -> None:
-    """x (…, in), weight (out, in), bias (out)."""
+    """X (…, in), weight (out, in), bias (out)."""
     x, weight, bias = call.args[0], call.args[1], call.arg("bias")
     axes, own = call.axes(x), call.axes(weight)
     call.tie(axes[-1], own[-1])
@@ -59,15 +59,32 @@ def addmm(call: Call) -> None:
     call.give(call.out, call.broadcast_axes([result, added]))
 
 
+@serves("_grouped_mm")
+def grouped_product(call: Call) -> None:
+    """Each run of rows with the matrix of its expert: (rows, in), (experts, in, out)."""
+    x, weight = call.args[:2]
+    one, other = call.axes(x), call.axes(weight)
+    if len(other) != 3 or len(one) != 2:
+        raise ValueError("only rows with experts are followed")
+    call.tie(one[-1], other[-2])
+    call.freeze(other[0], "the number of experts")
+    call.role(other[-2], "in")
+    call.role(other[-1], "out")
+    call.works(1, *one, other[-1])
+    call.give(call.out, [one[0], other[-1]])
+
+
 @serves("outer ger")
 def outer(call: Call) -> None:
     """Every entry of one with every entry of the other."""
     call.give(call.out, [call.axes(call.args[0])[0], call.axes(call.args[1])[0]])
 
 
-@serves("conv1d conv2d conv3d convolution _convolution conv_transpose1d conv_transpose2d conv_transpose3d conv_depthwise3d")
+@serves(
+    "conv1d conv2d conv3d convolution _convolution conv_transpose1d conv_transpose2d conv_transpose3d conv_depthwise3d"
+)
 def convolution(call: Call) -> None:
-    """x (N, in, …), weight (out, in / groups, …), or transposed (in, out / groups, …)."""
+    """X (N, in, …), weight (out, in / groups, …), or transposed (in, out / groups, …)."""
     x, weight, bias, out = call.arg("input"), call.arg("weight"), call.arg("bias"), call.out
     transposed = "transpose" in call.name or bool(call.arg("transposed", False))
     axes, own, groups = call.axes(x), call.axes(weight), int(call.arg("groups", 1))
@@ -115,11 +132,14 @@ def _say_groups(call: Call, axis: Axis) -> None:
     if given is None:
         return
     args, kwargs = given
-    call.size(args[6 if "transpose" not in call.name else 6] if len(args) > 6 else kwargs.get("groups", 1), axis)
+    # conv(x, w, b, stride, padding, dilation, groups); transposed: (x, w, b, stride, padding, output_padding, groups)
+    call.size(args[6] if len(args) > 6 else kwargs.get("groups", 1), axis)
 
 
-@serves("batch_norm native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm "
-        "_batch_norm_with_update instance_norm")
+@serves(
+    "batch_norm native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm "
+    "_batch_norm_with_update instance_norm"
+)
 def batch_norm(call: Call) -> None:
     """Each channel for itself."""
     x = call.args[0]
@@ -161,7 +181,9 @@ def layer_norm(call: Call) -> None:
     first, *others = call.outs
     call.give(first, axes)
     for tensor in others:
-        call.give(tensor, [a if n == len(a) else call.fixed(n, "statistics") for a, n in zip(axes, tensor.shape, strict=True)])
+        call.give(
+            tensor, [a if n == len(a) else call.fixed(n, "statistics") for a, n in zip(axes, tensor.shape, strict=True)]
+        )
 
 
 @serves("group_norm native_group_norm")
@@ -238,8 +260,8 @@ def _heads(call: Call, query: Tensor, key: Tensor, i: int, q: Axis, k: Axis, v: 
 
 _POOLS = """max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d
     adaptive_avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d
-    adaptive_max_pool3d max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices mkldnn_max_pool2d lp_pool2d
-    max_unpool2d max_unpool3d fractional_max_pool2d upsample_nearest1d upsample_nearest2d upsample_nearest3d
+    adaptive_max_pool3d max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices mkldnn_max_pool2d
+    lp_pool2d max_unpool2d max_unpool3d fractional_max_pool2d upsample_nearest1d upsample_nearest2d upsample_nearest3d
     upsample_bilinear2d upsample_bicubic2d upsample_linear1d upsample_trilinear3d _upsample_nearest_exact1d
     _upsample_nearest_exact2d _upsample_nearest_exact3d _upsample_bilinear2d_aa _upsample_bicubic2d_aa"""
 
@@ -269,7 +291,7 @@ def grid_sampler(call: Call) -> None:
 
 @serves("_weight_norm _weight_norm_interface")
 def weight_norm(call: Call) -> None:
-    """v · g / |v|, over all axes but that of g."""
+    """V · g / |v|, over all axes but that of g."""
     v, g = call.axes(call.args[0]), call.axes(call.args[1])
     for one, other in zip(v, g, strict=True):
         if len(one) == len(other):
@@ -281,7 +303,7 @@ def weight_norm(call: Call) -> None:
         call.give(tensor, g)
 
 
-_FFT = "fft_rfft fft_irfft fft_fft fft_ifft fft_rfft2 fft_irfft2 fft_fft2 fft_ifft2 fft_rfftn fft_irfftn fft_fftn fft_ifftn"
+_FFT = " ".join(f"fft_{i}{r}fft{n}" for i in ("", "i") for r in ("", "r") for n in ("", "2", "n"))
 
 
 @serves(f"{_FFT} _fft_r2c _fft_c2r _fft_c2c")
@@ -305,6 +327,9 @@ def complex_view(call: Call) -> None:
     return call.give(call.out, axes[:-1])
 
 
+_GATES = {"lstm": 4, "gru": 3}
+
+
 @serves("lstm gru rnn_tanh rnn_relu")
 def recurrent(call: Call) -> None:
     """Gates (gates · hidden, in), one set of weights for each layer and direction."""
@@ -315,13 +340,12 @@ def recurrent(call: Call) -> None:
     biases, layers = bool(call.arg("has_biases")), int(call.arg("num_layers"))
     directions = 2 if call.arg("bidirectional") else 1
     axes, per = call.axes(x), len(params) // (layers * directions)
-    width, hidden = axes[-1], None
+    width, hidden = axes[-1], call.ledger.fresh(_hidden_size(call, params))
     for layer in range(layers):
         outs = []
         for direction in range(directions):
             at = (layer * directions + direction) * per
-            out, hidden = _cell(call, params[at : at + per], biases, width, hidden)
-            outs.append(out)
+            outs.append(_cell(call, params[at : at + per], biases, width, hidden))
         width = np.concatenate(outs)
     for state, axis in zip(states, (outs[0], hidden), strict=False):
         call.tie(call.axes(state)[-1], axis)
@@ -331,9 +355,9 @@ def recurrent(call: Call) -> None:
         call.give(tensor, [*(call.fixed(n, "layers and batch") for n in tensor.shape[:-1]), axis])
 
 
-def _cell(call: Call, params: Any, biases: bool, width: Axis, hidden: Axis | None) -> tuple[Axis, Axis]:
+def _cell(call: Call, params: Any, biases: bool, width: Axis, hidden: Axis) -> Axis:
     """One layer in one direction; all of them have one hidden size, so their hidden units are tied by number."""
-    gates = {"lstm": 4, "gru": 3}.get(call.name, 1)
+    gates = _GATES.get(call.name, 1)
     taken, back, *rest = (call.axes(p) for p in params)
     sizes = (gates, len(taken[0]) // gates)
     call.tie(taken[1], width)
@@ -341,15 +365,16 @@ def _cell(call: Call, params: Any, biases: bool, width: Axis, hidden: Axis | Non
     for axis in (taken[0], back[0], *(b[0] for b in rest[: 2 * biases])):
         number, units = call.ledger.split(axis, sizes)
         call.freeze(number, "the gates of a recurrent layer")
-        if hidden is not None:
-            call.tie(units, hidden)
-        hidden = units if hidden is None else hidden
+        call.tie(units, hidden)
         call.role(axis, "out")
-    assert hidden is not None  # there are two weights at least
     projections = rest[2 * biases :]
     out = projections[0][0] if projections else hidden
     if projections:
         call.tie(projections[0][1], hidden)
         call.freeze(out, "projected in a recurrent layer")
     call.tie(back[1], out)
-    return out, hidden
+    return out
+
+
+def _hidden_size(call: Call, params: Any) -> int:
+    return int(params[0].shape[0]) // _GATES.get(call.name, 1)

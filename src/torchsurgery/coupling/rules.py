@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from ..errors import TraceError
-from .atoms import Axis, Ledger, broadcast, is_fixed
+from .atoms import NOWHERE, Axis, Ledger, Where, broadcast, is_fixed
 from .integers import Integers, Site, Traced, expression_of
 
 
@@ -25,12 +25,20 @@ class Notes:
         axes: The ids along each axis.
         pending: Axes to be frozen, with the reason's number, if the tensor's values are used: a slice that is only
             asked for its shape freezes nothing.
+        leaf: The name of the parameter or buffer that it is, or None.
+        where: The operation that made it.
     """
 
-    __slots__ = ("axes", "pending")
+    __slots__ = ("axes", "leaf", "pending", "where")
 
-    def __init__(self, axes: list[Axis], pending: tuple[tuple[Axis, int], ...] = ()) -> None:
-        self.axes, self.pending = axes, pending
+    def __init__(
+        self,
+        axes: list[Axis],
+        pending: tuple[tuple[Axis, int], ...] = (),
+        leaf: str | None = None,
+        where: Where = NOWHERE,
+    ) -> None:
+        self.axes, self.pending, self.leaf, self.where = axes, pending, leaf, where
 
 
 class Record:
@@ -40,8 +48,10 @@ class Record:
         ledger: The constraints.
         integers: The integers of the model's code.
         leaves: Parameter or buffer → the axes it started with.
+        touched: The leaves that some operation was given.
         roles: The id of a leaf's axis → "in", "out" or "both".
         balanced: Axes that must have equal numbers of entries: the parts of a `chunk`.
+        answers: The shapes of the tensors that the model returned.
         mixing: Axes over which an operation reduces or normalises, so that zeroing an entry isn't removing it.
         work: What the multiplications of an operation are the product of: axes and a constant.
         unknown: Operations without a rule, with how often they came.
@@ -53,8 +63,9 @@ class Record:
         self.integers = Integers()
         self.leaves: dict[str, list[Axis]] = {}
         self.roles: dict[int, str] = {}
-        self.touched: set[int] = set()
+        self.touched: set[str] = set()
         self.balanced: list[list[Axis]] = []
+        self.answers: list[tuple[int, ...]] = []
         self.mixing: list[tuple[Axis, int]] = []
         self.work: list[tuple[int, tuple[Axis, ...]]] = []
         self.unknown: dict[str, int] = {}
@@ -124,7 +135,7 @@ class Call:
         axes = list(axes)
         if [len(axis) for axis in axes] != list(tensor.shape):
             raise ValueError(f"{self.name}: axes of {[len(axis) for axis in axes]} for {tuple(tensor.shape)}")
-        tensor._coupling = Notes(axes)  # type: ignore[attr-defined]
+        tensor._coupling = Notes(axes, where=self.ledger.where)  # type: ignore[attr-defined]
 
     def give_fixed(self, why: str) -> None:
         """State that all axes of all results keep their size."""

@@ -1,8 +1,8 @@
 """From constraints to classes: which atoms are one, which are frozen, and which classes are products of others.
 
-Connected components over ties; frozen is carried through products; a product with one live factor is a tie; two products
-of one class are matched factor by factor. What can't be matched is frozen. Every step notes the product that it follows
-from, so that `paths.py` can tell why.
+Connected components over ties; frozen is carried through products; a product with one live factor is a tie; two
+products of one class are matched factor by factor. What can't be matched is frozen. Every step notes the product that
+it follows from, so that `paths.py` can tell why.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ class _Solver:
         return self.links.add(self.m[rows][news], partner[news], -1 - self.p[rows][news])
 
     def _contains_itself(self, at: Flags, frozen: Flags) -> bool:
-        """m = m · u: u lives wherever m does; taken for one class, which asks for more than needed."""
+        """M = m · u: u lives wherever m does; taken for one class, which asks for more than needed."""
         rows, columns = np.nonzero(at[:, None] & ~frozen)
         news = self._labels(self.c[rows, columns]) != self._labels(self.m[rows])
         rows, columns = rows[news], columns[news]

@@ -1,7 +1,7 @@
 """A model with stand-ins for its tensors, ready to run without computing; and put back as it was.
 
-Parameters and buffers are replaced by tensors on meta (whole numbers by aliases), whatever the forward stores in a module
-is dropped afterwards, and the random state is put back.
+Parameters and buffers are replaced by tensors on meta (those of whole numbers by copies), whatever the forward stores
+in a module is dropped afterwards, and the random state is put back.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from ..layers.building import same_random_state
+from ..randomness import random_state_kept
 from .attention import Attention, is_plain_attention
 from .integers import laid_into
-from .rules import Call, Notes, Record
+from .rules import Notes, Record
 from .watching import Functions, Operations
 
 _CONTAINERS = frozenset({list, set, dict, deque, OrderedDict, defaultdict})
@@ -42,7 +42,7 @@ def kept(modules: list[nn.Module]) -> Iterator[None]:
     """A block after which every module has the class, the attributes and the entries of containers that it had."""
     before = [(module, type(module), module.__dict__.copy(), _containers(module)) for module in modules]
     try:
-        with same_random_state():
+        with random_state_kept():
             yield
     finally:
         for module, kind, state, containers in before:
@@ -76,19 +76,17 @@ def _refill(container: Any, content: Any) -> None:
         container.extend(content)
 
 
-def lay_in_tensors(record: Record, names: Mapping[nn.Module, str], on_meta: bool) -> dict[int, str]:
-    """Put stand-ins into all slots; answers the first name of each tensor by its id."""
-    seen: dict[int, tuple[str, Tensor]] = {}
+def lay_in_tensors(record: Record, names: Mapping[nn.Module, str], on_meta: bool) -> None:
+    """Put stand-ins into all slots, one for each tensor."""
+    seen: dict[int, Tensor] = {}
     for module, name in names.items():
         for slots in (module._parameters, module._buffers):
             for key, tensor in slots.items():
                 if tensor is None:
                     continue
                 if id(tensor) not in seen:
-                    full = f"{name}.{key}" if name else key
-                    seen[id(tensor)] = full, _leaf(record, full, tensor, on_meta)
-                slots[key] = seen[id(tensor)][1]  # type: ignore[assignment]
-    return {key: name for key, (name, _) in seen.items()}
+                    seen[id(tensor)] = _leaf(record, f"{name}.{key}" if name else key, tensor, on_meta)
+                slots[key] = seen[id(tensor)]  # type: ignore[assignment]
 
 
 def _leaf(record: Record, name: str, tensor: Tensor, on_meta: bool) -> Tensor:
@@ -98,26 +96,28 @@ def _leaf(record: Record, name: str, tensor: Tensor, on_meta: bool) -> Tensor:
         floats = tensor.is_floating_point() or tensor.is_complex()
         fixed = [record.ledger.fixed(n, "whole numbers") for n in tensor.shape]
         known = record.leaves[name] = [record.ledger.fresh(n) for n in tensor.shape] if floats else fixed
-    twin._coupling = Notes(known)  # type: ignore[attr-defined]
+    twin._coupling = Notes(known, leaf=name)  # type: ignore[attr-defined]
     return twin
 
 
 @contextmanager
-def naming_modules(names: Mapping[nn.Module, str], operations: Operations) -> Iterator[set[nn.Module]]:
-    """A block in which it is known whose forward runs; answers the modules that were called."""
-    called: set[nn.Module] = set()
+def naming_modules(names: Mapping[nn.Module, str], operations: Operations) -> Iterator[None]:
+    """A block in which it is known whose forward runs."""
 
     def enter(module: nn.Module, args: Any) -> None:
-        called.add(module)
         operations.stack.append(names.get(module, operations.stack[-1]))
+        operations.innermost = operations.stack[-1]
 
     def leave(module: nn.Module, args: Any, output: Any) -> None:
+        # `output` is None where the forward has failed: then the innermost one is to blame.
         if len(operations.stack) > 1:
             operations.stack.pop()
+            if output is not None:
+                operations.innermost = operations.stack[-1]
 
     handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
     try:
-        yield called
+        yield
     finally:
         for handle in handles:
             handle.remove()
@@ -143,7 +143,7 @@ def run(
     on_meta: bool,
     flipped: bool,
     see: Callable[[Any, Operations], None],
-) -> set[nn.Module]:
+) -> None:
     """Run the model once, without computing, and leave it as it was.
 
     Args:
@@ -154,9 +154,6 @@ def run(
         on_meta: Whether floating-point tensors are on meta.
         flipped: Whether to run in train where the model is in eval, and the other way round.
         see: Is given the output, before anything is put back.
-
-    Returns:
-        The modules that were called.
     """
     operations = Operations(record, on_meta)
     with kept(list(names)), plain_kernels(), torch.inference_mode():
@@ -166,19 +163,12 @@ def run(
             if flipped:
                 module.__dict__["training"] = not module.__dict__["training"]
         lay_in_tensors(record, names, on_meta)
-        with naming_modules(names, operations) as called, laid_into(names, record.integers):
+        with naming_modules(names, operations), laid_into(names, record.integers):
             try:
                 with operations, Functions(operations):
                     output = model(*arguments[0], **arguments[1])
                 see(output, operations)
             except Exception as error:
-                error._running = operations.stack[-1] if len(operations.stack) > 1 else _innermost(operations)  # type: ignore[attr-defined]
+                # The hooks that leave a module have run by now; the last operation tells which one it was.
+                error._running = operations.innermost  # type: ignore[attr-defined]
                 raise
-    return called
-
-
-def _innermost(operations: Operations) -> str:
-    return operations.record.ledger.where.module
-
-
-__all__ = ["Call", "run", "stand_in"]

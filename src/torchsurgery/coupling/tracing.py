@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from ..errors import SelectionError, TraceError
-from .groups import Coupling
+from .atoms import NOWHERE
+from .groups import Coupling, layer_of
 from .rules import Notes, Record
 from .solving import solve
 from .substituting import run, stand_in
 from .watching import Operations
 
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
+Choice: TypeAlias = "Callable[[Any], Any] | None"
 
 
-def trace(model: nn.Module, example_inputs: Any) -> Coupling:
+def trace(model: nn.Module, example_inputs: Any, *, outputs: Callable[[Any], Any] | None = None) -> Coupling:
     """Find out which channels of which layers belong together, in one pass without computing anything.
 
     Args:
@@ -27,6 +29,8 @@ def trace(model: nn.Module, example_inputs: Any) -> Coupling:
             random number differs afterwards.
         example_inputs: What the model is called with: a tensor, a tuple of positional or a dict of keyword arguments.
             Their values don't matter, except those of whole numbers.
+        outputs: What of the model's answer must keep its shape, as a function of the answer: `lambda out: out.logits`.
+            All of it by default.
 
     Returns:
         The coupling: `.groups`, `.group(name)`, and why what is frozen is so.
@@ -45,15 +49,14 @@ def trace(model: nn.Module, example_inputs: Any) -> Coupling:
     if not isinstance(model, nn.Module):
         raise SelectionError(f"the model must be an nn.Module, got {type(model).__name__}.", got=type(model))
     names, aliases = _names(model)
-    record, called = _followed(model, names, arguments_of(example_inputs))
+    given = arguments_of(example_inputs)
+    record = _followed(model, names, given, outputs)
     modes = ["train" if model.training else "eval"]
-    if _unseen(names, called):
-        # What only the other mode runs, such as an auxiliary head, needs its channels, too.
-        more = _other_mode(model, names, record, arguments_of(example_inputs))
-        if more - called:
-            modes.append("eval" if model.training else "train")
-        called |= more
-    return Coupling(record, solve(record.ledger), tuple(_unseen(names, called)), tuple(modes), type(model).__name__, aliases)
+    # What only the other mode runs, such as an auxiliary head, needs its channels, too.
+    if _unseen(model, record) and _other_mode(model, names, record, given, outputs):
+        modes.append("eval" if model.training else "train")
+    unseen = tuple(_unseen(model, record))
+    return Coupling(record, solve(record.ledger), unseen, tuple(modes), type(model).__name__, aliases)
 
 
 def arguments_of(example_inputs: Any) -> Arguments:
@@ -74,62 +77,75 @@ def _names(model: nn.Module) -> tuple[dict[nn.Module, str], dict[str, str]]:
     return names, aliases
 
 
-def _unseen(names: Mapping[nn.Module, str], called: set[nn.Module]) -> Iterator[str]:
-    """Modules with parameters of their own that were not run."""
-    return (n for m, n in names.items() if m not in called and _has_own(m)) if False else iter(_unseen_list(names, called))
+def _unseen(model: nn.Module, record: Record) -> list[str]:
+    """Layers with parameters that nothing was computed with."""
+    own = {name for name, _ in model.named_parameters()}
+    return list(dict.fromkeys(layer_of(leaf) for leaf in record.leaves if leaf in own - record.touched))
 
 
-def _unseen_list(names: Mapping[nn.Module, str], called: set[nn.Module]) -> list[str]:
-    return [name for module, name in names.items() if module not in called and _has_own(module)]
-
-
-def _has_own(module: nn.Module) -> bool:
-    return any(p is not None for p in module._parameters.values())
-
-
-def _followed(model: nn.Module, names: dict[nn.Module, str], given: Arguments) -> tuple[Record, set[nn.Module]]:
+def _followed(model: nn.Module, names: dict[nn.Module, str], given: Arguments, outputs: Choice) -> Record:
     """One pass on meta; where the model reads values, one that computes."""
     record = Record()
     try:
-        return record, _pass(model, names, record, given, True, False)
+        _pass(model, names, record, given, outputs, on_meta=True)
+        return record
     except Exception as on_meta:
         if any(p.is_meta for p in model.parameters()):
             raise _failure(model, on_meta) from on_meta
-        try:
-            record = Record()
-            return record, _pass(model, names, record, given, False, False)
-        except Exception as error:
-            raise _failure(model, error) from error
-
-
-def _other_mode(model: nn.Module, names: dict[nn.Module, str], record: Record, given: Arguments) -> set[nn.Module]:
-    ledger = record.ledger
-    marks = len(ledger.ties), len(ledger.products), len(ledger.frozen)
+    record = Record()
     try:
-        return _pass(model, names, record, given, True, True)
-    except Exception:
-        # It can't be run so, as a detector without targets: what it would need isn't known.
-        del ledger.ties[marks[0] :], ledger.frozen[marks[2] :]
-        return set()
+        _pass(model, names, record, given, outputs, on_meta=False)
+        return record
+    except Exception as error:
+        raise _failure(model, error) from error
+
+
+def _other_mode(
+    model: nn.Module, names: dict[nn.Module, str], record: Record, given: Arguments, outputs: Choice
+) -> bool:
+    """Run in train what is in eval and the other way round; answers whether that showed more of the model."""
+    ledger, seen, answers = record.ledger, set(record.touched), list(record.answers)
+    # Batch norms in train refuse one value a channel, so that one image may be too few.
+    for copies in (1, 2):
+        marks = len(ledger.ties), len(ledger.products), len(ledger.frozen)
+        try:
+            _pass(model, names, record, given, outputs, on_meta=True, flipped=True, copies=copies)
+            break
+        except Exception:
+            # It can't be run so, as a detector without targets: what it would need isn't known.
+            del ledger.ties[marks[0] :], ledger.frozen[marks[2] :]
+            record.touched &= seen
+    record.answers = answers
+    return bool(record.touched - seen)
 
 
 def _pass(
-    model: nn.Module, names: dict[nn.Module, str], record: Record, given: Arguments, on_meta: bool, flipped: bool
-) -> set[nn.Module]:
+    model: nn.Module,
+    names: dict[nn.Module, str],
+    record: Record,
+    given: Arguments,
+    outputs: Choice,
+    *,
+    on_meta: bool,
+    flipped: bool = False,
+    copies: int = 1,
+) -> None:
     def stand(value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
+        value = value.repeat(copies, *[1] * (value.dim() - 1)) if copies > 1 and value.dim() else value
         twin = stand_in(value, on_meta)
         twin._coupling = Notes([record.ledger.fixed(n, "the model's input") for n in value.shape])  # type: ignore[attr-defined]
         return twin
 
+    record.ledger.where = NOWHERE
     with torch.inference_mode():
         args, kwargs = tree_map(stand, given)
 
     def see(output: Any, operations: Operations) -> None:
-        _freeze_output(output, record, type(model).__name__)
+        _freeze_output(outputs(output) if outputs is not None else output, record, type(model).__name__)
 
-    return run(model, names, record, (args, kwargs), on_meta, flipped, see)
+    run(model, names, record, (args, kwargs), on_meta, flipped, see)
 
 
 def _freeze_output(output: Any, record: Record, model: str) -> None:
@@ -139,9 +155,11 @@ def _freeze_output(output: Any, record: Record, model: str) -> None:
         notes = getattr(tensor, "_coupling", None)
         if not isinstance(notes, Notes):
             continue
+        record.answers.append(tuple(tensor.shape))
         ledger.frozen += [(axis, reason) for axis, reason in notes.pending]
+        ledger.where = notes.where
         for axis in notes.axes:
-            ledger.freeze(axis, f"the model's output ({model}.forward returns it)")
+            ledger.freeze(axis, f"the model's output ({model}.forward returns {notes.where.module or 'it'})")
 
 
 def _tensors(value: Any, seen: set[int]) -> Iterator[Tensor]:

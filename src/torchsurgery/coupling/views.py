@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from .atoms import Axis, is_fixed
+from .atoms import Axis, is_fixed, words
 from .elementwise import dims_of
 from .rules import Call, serves
 
 # These only look at a tensor: what is to be frozen if its values are used is handed on.
-LOOKING = frozenset(
+LOOKING = words(
     """view reshape permute transpose slice select expand unsqueeze squeeze t detach alias unflatten flatten contiguous
-    movedim unbind split chunk split_with_sizes narrow""".split()
+    movedim unbind split chunk split_with_sizes narrow"""
 )
-_RESIZING = ("view", "reshape", "unflatten", "flatten", "view_as", "reshape_as")
 
 
 @serves("view reshape flatten unflatten _reshape_alias view_as reshape_as _unsafe_view")

@@ -8,6 +8,7 @@ so that rules know which sizes are integers of the code; and it answers sizes th
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import torch
@@ -16,34 +17,34 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from . import layers as layers
-from . import moves as moves
-from .atoms import NOWHERE, Where, is_fixed
+from . import layers, moves  # noqa: F401 - their rules
+from .atoms import Where, is_fixed, words
 from .elementwise import FACTORIES
 from .rules import Call, Notes, Record, freeze_all, is_composite, rule_for
 from .views import LOOKING
 
 # These tell about a tensor and make none.
-_TELLING = frozenset(
+_TELLING = words(
     """device size sym_size stride sym_stride numel sym_numel _local_scalar_dense item is_nonzero equal is_same_size
-    storage_offset sym_storage_offset is_contiguous _has_compatible_shallow_copy_type is_pinned _version""".split()
+    storage_offset sym_storage_offset is_contiguous _has_compatible_shallow_copy_type is_pinned _version"""
 )
-_MADE_BY_SIZE = FACTORIES | {"arange", "linspace", "eye", "scalar_tensor", "tril_indices", "triu_indices", "hann_window"}
 
 
-class Operations(TorchDispatchMode):
+class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Runs operations without computing and applies their rules.
 
     Attributes:
         record: What is gathered.
         on_meta: Whether floating-point tensors are on meta; else all is computed.
         stack: The names of the modules whose forward is running.
+        innermost: The module to blame for a failure.
     """
 
     def __init__(self, record: Record, on_meta: bool) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.record, self.on_meta = record, on_meta
         self.stack: list[str] = [""]
+        self.innermost = ""
         self._rules: dict[Any, tuple[str, Any, bool]] = {}
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -93,7 +94,13 @@ class Operations(TorchDispatchMode):
 
     def _pending(self, name: str, tensors: list[Tensor]) -> tuple[Any, ...]:
         """What is to be frozen because of the values used; handed on by an operation that only looks."""
-        found = tuple(entry for tensor in tensors for entry in getattr(getattr(tensor, "_coupling", None), "pending", ()))
+        found: tuple[Any, ...] = ()
+        for tensor in tensors:
+            notes = getattr(tensor, "_coupling", None)
+            if notes is not None:
+                found += notes.pending
+                if notes.leaf is not None:
+                    self.record.touched.add(notes.leaf)
         if not found or name in LOOKING:
             return found
         self.record.ledger.frozen += [(axis, reason) for axis, reason in found if not is_fixed(axis)]
@@ -117,7 +124,7 @@ class Operations(TorchDispatchMode):
                 args, kwargs = tree_map(_to_meta, (args, kwargs))
         return op(*_on_meta(args), **{k: _meta_device(v) for k, v in kwargs.items()})
 
-    def _placed_factory(self, name: str, args: Any, kwargs: Any) -> dict[str, Any]:
+    def _placed_factory(self, name: str, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Floating-point tensors that are made by size come on meta, all else for real."""
         kwargs = {k: _real_device(v) for k, v in kwargs.items()}
         if name in FACTORIES and (not args or not isinstance(args[0], Tensor) or name.startswith("new_")):
@@ -177,6 +184,8 @@ class Functions(TorchFunctionMode):
         name = getattr(function, "__name__", "")
         if name == "__get__":
             return self._attribute(function(*args, **kwargs), args)
+        if name in ("numel", "nelement"):
+            return prod(self._shape(args[0], args[0].shape))
         if name == "size":
             return self._size(function(*args, **kwargs), args, kwargs)
         outer, self.record.given = self.record.given, (name, tuple(args), kwargs)
@@ -200,6 +209,3 @@ class Functions(TorchFunctionMode):
             return shape
         integers = self.record.integers
         return torch.Size([n if is_fixed(a) else integers.length(a) for n, a in zip(shape, notes.axes, strict=True)])
-
-
-__all__ = ["NOWHERE", "Functions", "Operations"]

@@ -8,8 +8,8 @@ from typing import Any, Literal
 from torch import nn
 
 from ..errors import ConfigError
-from .conversion import check_arguments, resolved
 from .building import signature_of
+from .conversion import check_arguments, resolved
 
 # Constructor arguments that mean how wide the stream is which a layer works on.
 _WIDTHS = frozenset({"num_features", "num_channels", "normalized_shape", "embed_dim", "channels", "features", "dim"})
@@ -17,7 +17,9 @@ _OUT = ("out_channels", "out_features", "num_features", "num_channels", "embed_d
 _IN = ("in_channels", "in_features", "num_features", "num_channels", "embed_dim", "input_size")
 
 
-def beside(old: nn.Module, new: type[nn.Module], arguments: Mapping[str, Any], where: Literal["before", "after"]) -> nn.Module:
+def beside(
+    old: nn.Module, new: type[nn.Module], arguments: Mapping[str, Any], where: Literal["before", "after"]
+) -> nn.Module:
     """A `new` layer to be called before or after `old`.
 
     Args:

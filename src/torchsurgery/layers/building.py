@@ -6,11 +6,8 @@ exist yet, and becomes that layer once every tensor in it has been put in.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import random
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar, cast
@@ -19,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
+
+from ..randomness import random_state_kept
 
 _T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -168,7 +167,7 @@ def _own(value: Any) -> Any:
 
 
 def _construct_apart(cls: type[nn.Module], config: Mapping[str, Any]) -> nn.Module:
-    with same_random_state(foreign=not cls.__module__.startswith("torch.nn.")):
+    with random_state_kept():
         try:
             with _OnMeta():
                 return cls(**config)
@@ -182,23 +181,6 @@ def real(cls: type[nn.Module], config: Mapping[str, Any], device: torch.device |
         return cls(**config)
     with device:
         return cls(**config)
-
-
-@contextlib.contextmanager
-def same_random_state(foreign: bool = True) -> Iterator[None]:
-    """Puts the random states back on the way out: torch's on the CPU, and if `foreign` Python's and NumPy's."""
-    state = torch.get_rng_state()
-    python = random.getstate() if foreign else None
-    numpy = sys.modules.get("numpy") if foreign else None
-    numpy_state = numpy.random.get_state() if numpy else None
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
-        if python is not None:
-            random.setstate(python)
-        if numpy is not None:
-            numpy.random.set_state(numpy_state)
 
 
 # --- tensors

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from ..errors import ConfigError
-from ..origins import Computed, Initialised, Origin, Same, evaluate
+from ..origins import Computed, Initialised, Origin, Same, evaluate, layout_of
 from .arguments import argument_check as argument_check
 from .arguments import arguments as arguments
 from .arguments import check_arguments as check_arguments
@@ -69,6 +69,8 @@ class Conversion:
     lost: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     adopts: bool = False
+    # Other layers whose tensors the origins are computed from, by the prefix under which they name them.
+    beside: Mapping[str, nn.Module] = field(default_factory=dict)
     # The skeleton that told the shapes: a user's constructor need not run twice. `build` takes it out.
     spare: list[nn.Module] = field(default_factory=list, repr=False, compare=False)
 
@@ -147,6 +149,26 @@ class Rule(Protocol):
     """Decides what one kind of layer comes to as another."""
 
     def __call__(self, pair: Pair, /) -> Conversion: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Converter:
+    """A way to convert that is more than a class with its arguments; in an edit it stands where a class may stand.
+
+    Args:
+        words: What the plan calls it.
+        decide: From a layer and its name to what it comes to.
+    """
+
+    words: str
+    decide: Callable[[nn.Module, str], Conversion]
+
+    def __call__(self, old: nn.Module, name: str) -> Conversion:
+        return self.decide(old, name)
+
+    @property
+    def __name__(self) -> str:
+        return self.words
 
 
 # --- the registry
@@ -263,13 +285,21 @@ def build(conversion: Conversion, old: nn.Module, reference: Tensor | None = Non
     """
     if conversion.adopts:
         return adopted(conversion.new, old)
-    tensors = tensors_of(old)
+    tensors = sources_of(old, conversion.beside)
     reference = next((t for t in tensors.values() if t.is_floating_point()), reference)
     layer = _constructed(conversion, reference)
     slots = tensors_of(layer)
     for name, origin in conversion.origins.items():
         put(layer, name, _tensor(origin, slots[name], tensors, reference))
     return layer if layer.training is old.training and not layer._modules else layer.train(old.training)
+
+
+def sources_of(old: nn.Module, beside: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """The tensors that origins may name: the old layer's own, and with their prefix those of layers beside it."""
+    found = tensors_of(old)
+    for prefix, layer in beside.items():
+        found.update({prefix + name: tensor for name, tensor in tensors_of(layer).items()})
+    return found
 
 
 def like(old: nn.Module, new: type[nn.Module], **overrides: Any) -> nn.Module:
@@ -431,9 +461,8 @@ def _tensor(origin: Origin, slot: Tensor, tensors: Mapping[str, Tensor], referen
 
 
 def _laid_out(value: Tensor, sources: Sequence[Tensor]) -> Tensor:
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    last = formats.get(value.dim())
-    same = [source for source in sources if last is not None and source.dim() == value.dim()]
-    if last is None or not same or same[0].is_contiguous() or not same[0].is_contiguous(memory_format=last):
+    """The value in the memory format of the first source of its rank."""
+    layouts = [layout_of(source) for source in sources if source.dim() == value.dim()]
+    if not layouts or layouts[0] is torch.contiguous_format:
         return value
-    return value.contiguous(memory_format=last)
+    return value.contiguous(memory_format=layouts[0])

@@ -38,7 +38,9 @@ def settings_for(ancestors: Iterable[tuple[nn.Module, str]], new: nn.Module) -> 
     for ancestor, below in ancestors:
         if isinstance(ancestor, nn.TransformerEncoderLayer):
             if ancestor.activation_relu_or_gelu:
-                found.append(Setting(ancestor, "activation_relu_or_gelu", 0, f"fast path off: it would not call {below}"))
+                found.append(
+                    Setting(ancestor, "activation_relu_or_gelu", 0, f"fast path off: it would not call {below}")
+                )
             if below == "self_attn":
                 found += _readable_attention(ancestor.self_attn, new)
         elif isinstance(ancestor, nn.TransformerEncoder) and getattr(ancestor, "use_nested_tensor", False):

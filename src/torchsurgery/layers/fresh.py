@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .building import same_random_state
+from ..randomness import random_state_kept
 from .comparing import Fails
 
 _RANDOM = ("uniform_", "normal_", "bernoulli_", "exponential_", "random_", "log_normal_", "cauchy_", "geometric_")
@@ -55,7 +55,7 @@ def _without_random_numbers(device: str) -> contextlib.AbstractContextManager[An
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    with same_random_state(), warnings.catch_warnings():
+    with random_state_kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 

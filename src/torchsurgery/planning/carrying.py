@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from ..changes import Assign, Cast, Drop, Follow, Step, is_plain_float
 from ..composites import DropOldKeys, OldCheckpoints
 from ..layers.building import skeleton
-from ..layers.config import config_of
+from ..layers.config import arguments_of
+from ..layers.fresh import on_meta
+from ..tree import Draft
 
 _HOOKS = (
     "_forward_pre_hooks",
@@ -35,12 +37,15 @@ def has_hooks(module: nn.Module) -> bool:
     return any(vars(module).get(name) for name in _HOOKS)
 
 
-def carry_over(old: nn.Module, standing: nn.Module, new: nn.Module, becomes: bool, shared: bool = False) -> list[Step]:
+def carry_over(
+    draft: Draft, old: nn.Module, standing: nn.Module, new: nn.Module, becomes: bool, shared: bool = False
+) -> list[Step]:
     """Hooks and custom attributes of `old`, to be set on `new`.
 
     The dictionaries that hold hooks are carried as objects, since the handles that users keep refer to them.
 
     Args:
+        draft: The model as the edits before this one leave it.
         old: The layer as it is.
         standing: The object that the hooks know as their module.
         new: The layer to come.
@@ -49,8 +54,9 @@ def carry_over(old: nn.Module, standing: nn.Module, new: nn.Module, becomes: boo
     """
     steps: list[Step] = []
     attributes: dict[str, Any] = {}
+    state = draft.entries(vars(old))
     for name in _HOOKS:
-        theirs, own = vars(old).get(name), vars(new).get(name)
+        theirs, own = state.get(name), vars(new).get(name)
         if theirs is None or (not theirs and (own or shared)):
             continue
         # Also where it is empty: by the time the plan is applied it may not be.
@@ -58,9 +64,9 @@ def carry_over(old: nn.Module, standing: nn.Module, new: nn.Module, becomes: boo
         steps += _sorted_out(theirs, old, standing, new, becomes)
         if own:
             steps.append(Assign(theirs, dict(own)))
-    if vars(old).get("_is_full_backward_hook") is not None:
-        attributes["_is_full_backward_hook"] = vars(old)["_is_full_backward_hook"]
-    attributes |= custom_attributes(old, new)
+    if state.get("_is_full_backward_hook") is not None:
+        attributes["_is_full_backward_hook"] = state["_is_full_backward_hook"]
+    attributes |= custom_attributes(old, new, state)
     return [*steps, Assign(vars(new), attributes)] if attributes else steps
 
 
@@ -73,8 +79,10 @@ def _sorted_out(
     for key, hook in hooks.items():
         inner = getattr(hook, "hook", hook)
         method_of = getattr(inner, "__self__", None)
-        if isinstance(inner, OldCheckpoints | DropOldKeys) or (
-            foreign and method_of is not None and (method_of is old or method_of is standing)
+        if (
+            isinstance(inner, OldCheckpoints | DropOldKeys)
+            or _makes_a_tensor(type(inner))
+            or (foreign and method_of is not None and (method_of is old or method_of is standing))
         ):
             gone.append(key)
         elif not becomes and isinstance(getattr(hook, "module", None), weakref.ref):
@@ -83,16 +91,21 @@ def _sorted_out(
         yield Drop(hooks, tuple(gone))
 
 
-_BUILT_WITH: weakref.WeakKeyDictionary[type, frozenset[str] | None] = weakref.WeakKeyDictionary()
+def _makes_a_tensor(hook: type) -> bool:
+    """Whether a hook computes the old layer's weight from other tensors of it: old-style norms of weights, pruning."""
+    makers = ("torch.nn.utils.weight_norm", "torch.nn.utils.spectral_norm", "torch.nn.utils.prune")
+    return any(base.__module__ in makers for base in hook.__mro__)
 
 
-def custom_attributes(old: nn.Module, new: nn.Module) -> dict[str, Any]:
+_BUILT_WITH: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.WeakKeyDictionary()
+
+
+def custom_attributes(old: nn.Module, new: nn.Module, state: Mapping[str, Any]) -> dict[str, Any]:
     """What a user has set on `old` besides what its class sets, unless `new` has an attribute of that name."""
     standard = _standard_attributes(old)
-    if standard is None or vars(old).keys() <= standard:
+    if standard is None or state.keys() <= standard:
         return {}
-    extra = vars(old).keys() - standard
-    return {name: vars(old)[name] for name in vars(old) if name in extra and not hasattr(new, name)}
+    return {name: value for name, value in state.items() if name not in standard and not hasattr(new, name)}
 
 
 def _standard_attributes(module: nn.Module) -> frozenset[str] | None:
@@ -100,9 +113,9 @@ def _standard_attributes(module: nn.Module) -> frozenset[str] | None:
     kind = type(module)
     if kind not in _BUILT_WITH:
         try:
-            _BUILT_WITH[kind] = frozenset(vars(skeleton(kind, config_of(module))))
-        except Exception:  # of a constructor that wants more than is known
-            _BUILT_WITH[kind] = None
+            _BUILT_WITH[kind] = frozenset(vars(skeleton(kind, on_meta(arguments_of(module)))))
+        except Exception:  # of a constructor that wants more than is known, or of this one layer
+            return None
     return _BUILT_WITH[kind]
 
 

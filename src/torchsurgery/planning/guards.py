@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import accumulate
 
 from torch import fx, nn
 
+from ..calls.rewriting import original
 from ..distributed import is_sharded, refuse_new_parameters
 from ..edits import Edit, Insert, Replace, Wrap
 from ..errors import PlanError
@@ -33,16 +35,18 @@ def guard(scene: Scene, place: Place, edit: Edit) -> None:
     Raises:
         PlanError: naming the layer, the reason and the way out.
     """
-    _not_scripted(scene, place)
+    refuse_scripted(scene, place)
     if isinstance(edit, Insert | Wrap):
         _is_called(place, edit)
     else:
         _no_forward_of_its_own(place)
+        _not_a_unit(place, edit)
         _not_more_than_asked(place, edit)
     _called_by_graph(scene, place)
 
 
-def _not_scripted(scene: Scene, place: Place) -> None:
+def refuse_scripted(scene: Scene, place: Place) -> None:
+    """Raise if a layer, or a module above it, is TorchScript."""
     if not scene.has_kind(_is_scripted):
         return
     above = [ancestor for name in place.names for ancestor, _ in scene.draft.ancestors(name)]
@@ -91,15 +95,26 @@ def _no_forward_of_its_own(place: Place) -> None:
         + " would go on calling the old layer.",
         name=place.name,
         got=forward,
-        way_out="take it off first:  accelerate.hooks.remove_hook_from_module(layer)"
+        way_out="take it off first:  accelerate.hooks.remove_hook_from_module(layer); del layer.forward"
         if by_accelerate
         else "take it off first:  del layer.forward",
     )
 
 
+def _not_a_unit(place: Place, edit: Edit) -> None:
+    """The class of an FSDP unit is made by `fully_shard`: no other class can be configured from it."""
+    if isinstance(edit, Replace) and isinstance(edit.new, type) and is_sharded(type(place.module)):
+        raise PlanError(
+            f"cannot replace {label(place)} by a class: fully_shard was called on it, and on no layer of that class.",
+            name=place.name,
+            got=type(place.module),
+            way_out="change the model before fully_shard(model), or give a new unit:  fully_shard(layer)",
+        )
+
+
 def _not_more_than_asked(place: Place, edit: Edit) -> None:
     """A subclass with a forward of its own does more than the class by which it was asked for."""
-    asked, kind = place.asked, type(place.module)
+    asked, kind = place.asked, original(type(place.module))
     if asked is None or asked is kind or _forward(kind) is _forward(asked) or asked.forward is _UNIMPLEMENTED:
         return
     new = edit.new if isinstance(edit, Replace) else None
@@ -127,17 +142,20 @@ def _called_by_graph(scene: Scene, place: Place) -> None:
         return
     for ancestor, below in scene.draft.ancestors(place.name):
         if isinstance(ancestor, fx.GraphModule):
-            targets = {str(node.target) for node in ancestor.graph.nodes if node.op == "call_module"}
-            parts = below.split(".")
-            if not any(".".join(parts[:i]) in targets for i in range(1, len(parts) + 1)) and not any(
-                target.startswith(below + ".") for target in targets
-            ):
+            called, above = scene.once(_calls, ancestor)
+            if below not in above and not called.intersection(accumulate(below.split("."), "{}.{}".format)):
                 raise PlanError(
                     f"{label(place)} is never called: the graph of {type(ancestor).__name__} reads its tensors itself.",
                     name=place.name,
                     way_out="change the model before it is traced or exported",
                 )
             return
+
+
+def _calls(graph: fx.GraphModule) -> tuple[set[str], set[str]]:
+    """The names of the modules that a graph calls, and of those that these lie in."""
+    called = {str(node.target) for node in graph.graph.nodes if node.op == "call_module"}
+    return called, {above for name in called for above in accumulate(name.split(".")[:-1], "{}.{}".format)}
 
 
 def guard_sharded(scene: Scene, place: Place, new: nn.Module) -> None:

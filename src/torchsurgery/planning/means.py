@@ -12,7 +12,7 @@ from torch import nn
 
 from ..changes import Become, Put, Retype, Step, Write
 from ..errors import PlanError
-from ..outside import Reference, references
+from ..outside import Reference
 from ..selection import Place
 from .guards import guard_sharded, is_graph_or_sharded, label
 from .scene import Scene
@@ -90,6 +90,17 @@ def by_putting(scene: Scene, place: Place, new: nn.Module) -> Placement:
     return Placement(tuple(steps), new, PUT, outside)
 
 
+def stand_ins(scene: Scene, new: nn.Module) -> list[Step]:
+    """Where a fresh layer holds one that an earlier edit has planned: put the object there that becomes it."""
+    return [
+        Put(module, module._modules, key, child, scene.draft.standing(child))
+        for module in new.modules()
+        if module not in scene.present
+        for key, child in module._modules.items()
+        if child is not None and scene.draft.standing(child) is not child
+    ]
+
+
 def can_become(scene: Scene, place: Place, kind: type[nn.Module]) -> bool:
     """Whether the object of the old layer can take class `kind`."""
     standing = scene.draft.standing(place.module)
@@ -119,7 +130,11 @@ def is_held(new: nn.Module, references_before: int) -> bool:
         new: A module that was just made.
         references_before: What `count_references` said in the same position of an object that nobody else holds.
     """
-    return count_references(new) > references_before or weakref.getweakrefcount(new) > 0
+    if count_references(new) > references_before:
+        return True
+    # torch.compile, once it was used, keeps a weak reference to every module that is constructed.
+    known = weakref.getweakrefcount(new)
+    return known > 0 and known > weakref.getweakrefcount(nn.Identity())
 
 
 def count_references(thing: object) -> int:
@@ -128,14 +143,16 @@ def count_references(thing: object) -> int:
 
 
 def _outside(scene: Scene, place: Place) -> tuple[Reference, ...]:
+    """Where else the layer is held, but for what lies in the layer itself."""
     standing = scene.draft.standing(place.module)
-    within = {scene.draft.standing(module) for module in place.module.modules()}
-    others = [
-        (spots.names[0], module)
-        for module, spots in scene.draft.spots().items()
-        if scene.draft.standing(module) not in within
-    ]
-    found = tuple(references(others, {standing}))
+    found = scene.held_outside.get(standing, [])
+    if found:
+        within = {scene.draft.standing(module) for module in place.module.modules()}
+        if any(scene.draft.standing(reference.holder) in within for reference in found):
+            # What two modules share was found in the first of them alone: look again, at the others.
+            spots = scene.draft.spots().items()
+            others = ((at.names[0], module) for module, at in spots if scene.draft.standing(module) not in within)
+            found = scene.references(others, {standing})
     for reference in found:
         if reference.write is None:
             raise PlanError(
@@ -144,4 +161,4 @@ def _outside(scene: Scene, place: Place) -> tuple[Reference, ...]:
                 got=reference.path,
                 way_out="hold it in a list or in nn.ModuleList, or give a class instead of an instance",
             )
-    return found
+    return tuple(found)

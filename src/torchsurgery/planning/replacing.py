@@ -15,12 +15,22 @@ from ..changes import Assign, Change, Kind, Refresh, Step, version
 from ..composites import DropOldKeys, accept_old_checkpoints, every_key
 from ..edits import Edit, Remove, Replace
 from ..errors import ConfigError, PlanError, SurgeryError
-from ..layers.conversion import Conversion, build, convert
+from ..layers.conversion import Conversion, Converter, build, convert, sources_of
 from ..origins import Computed, Initialised, Origin, Same
 from ..selection import Place
 from .carrying import carry_over, has_hooks, settle
 from .guards import guard, label
-from .means import Placement, by_becoming, by_putting, by_retyping, can_become, count_references, is_held, shell
+from .means import (
+    Placement,
+    by_becoming,
+    by_putting,
+    by_retyping,
+    can_become,
+    count_references,
+    is_held,
+    shell,
+    stand_ins,
+)
 from .scene import Scene, tensors_of
 from .watching import watch
 from .widths import refuse_misfit
@@ -44,6 +54,8 @@ def replace_all(scene: Scene, edit: Replace | Remove) -> list[Change]:
 def _replace(scene: Scene, place: Place, edit: Replace, first: bool) -> Change:
     if isinstance(edit.new, type):
         return _by_class(scene, place, edit.new, edit.arguments)
+    if isinstance(edit.new, Converter):
+        return by_conversion(scene, place, edit.new(place.module, place.name))
     if isinstance(edit.new, nn.Module):
         return _by_instance(scene, place, edit, edit.new, first)
     refuse_no_factory(place, edit.new)
@@ -53,31 +65,36 @@ def _replace(scene: Scene, place: Place, edit: Replace, first: bool) -> Change:
 def _by_class(scene: Scene, place: Place, kind: type[nn.Module], arguments: Mapping[str, Any]) -> Change:
     old = place.module
     # That a subclass is to be converted as its base was settled by the guard: it was asked for by its own class.
-    conversion = convert(old, kind, arguments, accept_subclass=place.asked is type(old))
-    if conversion.adopts and can_become(scene, place, kind):
-        new = shell(old, kind)
+    return by_conversion(scene, place, convert(old, kind, arguments, accept_subclass=place.asked is type(old)))
+
+
+def by_conversion(scene: Scene, place: Place, conversion: Conversion) -> Change:
+    """The change for a layer that comes of a conversion."""
+    old = place.module
+    if conversion.adopts and can_become(scene, place, conversion.new):
+        new = shell(old, conversion.new)
         return _change(scene, place, new, by_retyping(scene, place, new), conversion)
     new = build(conversion, old, None if conversion.adopts else scene.reference(place))
     held = is_held(new, _UNHELD)
-    return _fresh(scene, place, new, held, conversion)
+    return fresh(scene, place, new, held, conversion)
 
 
 def _by_factory(scene: Scene, place: Place, edit: Replace, factory: Callable[..., nn.Module]) -> Change:
     with watch(place.module) as read:
-        new = call_factory(factory, place, edit.arguments)
+        new = call_factory(scene, factory, place, edit.arguments)
     held = is_held(new, _UNHELD)
     refuse_no_layer(scene, place, new, "the factory")
     carries = edit.carry if edit.carry is not None else not read.touched
     if carries:
         carry_same_named(place.module, new)
     refuse_misfit(scene, place, new)
-    return _fresh(scene, place, new, held or place.module in set(new.modules()), None)
+    return fresh(scene, place, new, held or place.module in set(new.modules()), None)
 
 
 def _by_instance(scene: Scene, place: Place, edit: Replace, given: nn.Module, first: bool) -> Change:
     if edit.arguments:
         raise PlanError(
-            f"an instance takes no arguments, got {', '.join(edit.arguments)} with a {type(given).__name__}.",
+            f"the instance given for {label(place)} takes no arguments, got {', '.join(edit.arguments)}.",
             name=place.name,
             way_out=f"give the class:  ts.replace(model, …, {type(given).__name__}, …)",
         )
@@ -91,7 +108,7 @@ def _by_instance(scene: Scene, place: Place, edit: Replace, given: nn.Module, fi
     if edit.carry:
         steps = [Assign(owner, {key: tensor}) for owner, key, tensor in same_named(place.module, new)]
     shared = edit.share and not first
-    return with_steps(_fresh(scene, place, new, True, None, shared=shared), steps)
+    return with_steps(fresh(scene, place, new, True, None, shared=shared), steps)
 
 
 def _refuse_one_for_all_hooks(scene: Scene) -> None:
@@ -112,10 +129,10 @@ def _remove(scene: Scene, place: Place) -> Change:
     new = nn.Identity()
     accept_old_checkpoints(new, DropOldKeys(every_key(place.module)))
     # The hook refers back to its module, weakly: that does not keep the object of the old layer from becoming it.
-    return _fresh(scene, place, new, False, None, "remove")
+    return fresh(scene, place, new, False, None, "remove")
 
 
-def _fresh(
+def fresh(
     scene: Scene,
     place: Place,
     new: nn.Module,
@@ -130,7 +147,9 @@ def _fresh(
     old, standing = place.module, scene.draft.standing(place.module)
     steps: list[Step] = []
     if old not in set(new.modules()):
-        steps += carry_over(old, standing, new, becomes, shared)
+        steps += carry_over(scene.draft, old, standing, new, becomes, shared)
+    else:
+        steps += stand_ins(scene, new)
     steps += settle(new, standing, scene.reference(place), scene.present, scene.tensors)
     if conversion is not None:
         steps += _refreshing(conversion, old, new)
@@ -164,6 +183,7 @@ def _change(
         conversion.dropped,
         {},
         conversion.remarks + _held_elsewhere(placement),
+        beside=conversion.beside,
     )
 
 
@@ -201,7 +221,7 @@ def _refreshing(conversion: Conversion, old: nn.Module, new: nn.Module) -> list[
     }
     if not computed:
         return []
-    sources, tensors = tensors_of(old), tensors_of(new)
+    sources, tensors = sources_of(old, conversion.beside), tensors_of(new)
     return [
         Refresh(tensors[name], origin, sources, tuple(version(sources[source]) for source in origin.sources))
         for name, origin in computed.items()
@@ -216,9 +236,11 @@ def with_steps(change: Change, steps: list[Step]) -> Change:
 # --- factories and what they answer
 
 
-def call_factory(factory: Callable[..., nn.Module], place: Place, arguments: Mapping[str, Any]) -> nn.Module:
+def call_factory(
+    scene: Scene, factory: Callable[..., nn.Module], place: Place, arguments: Mapping[str, Any]
+) -> nn.Module:
     """The factory's layer for this place; one with a second positional parameter gets the layer's name, too."""
-    if _wants_name(factory, arguments):
+    if scene.once(_wants_name, factory, arguments):
         return factory(place.module, place.name, **arguments)
     return factory(place.module, **arguments)
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
 from functools import cached_property
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from ..changes import is_plain_float
+from ..outside import Reference, references
 from ..selection import Place
 from ..tree import Draft
+
+_T = TypeVar("_T")
 
 
 class Scene:
@@ -19,7 +23,7 @@ class Scene:
     def __init__(self, draft: Draft, places: tuple[Place, ...], widths_changed: bool) -> None:
         self.draft, self.places, self.widths_changed = draft, places, widths_changed
         self._nearest: dict[str, Tensor | None] = {}
-        self._kinds_known: dict[Callable[[type], bool], bool] = {}
+        self._answers: dict[tuple[Any, ...], Any] = {}
 
     @cached_property
     def kinds(self) -> frozenset[type[nn.Module]]:
@@ -28,9 +32,30 @@ class Scene:
 
     def has_kind(self, fits: Callable[[type], bool]) -> bool:
         """Whether a module of a class that fits is there: where there is none, no layer's surroundings are searched."""
-        if fits not in self._kinds_known:
-            self._kinds_known[fits] = any(map(fits, self.kinds))
-        return self._kinds_known[fits]
+        return self.once(_any_fits, fits, self.kinds)
+
+    def once(self, question: Callable[..., _T], *about: Any) -> _T:
+        """What `question` answers about things that stay the same for all layers of the edit, asked the first time."""
+        key = (question, *map(id, about))
+        if key not in self._answers:
+            self._answers[key] = question(*about)
+        answer: _T = self._answers[key]
+        return answer
+
+    @cached_property
+    def held_outside(self) -> dict[nn.Module, list[Reference]]:
+        """Where else than in `_modules` the layers of the edit are held: one search of the model for all of them."""
+        named = ((spots.names[0], module) for module, spots in self.draft.spots().items())
+        found: defaultdict[nn.Module, list[Reference]] = defaultdict(list)
+        for reference in self.references(named, {self.draft.standing(place.module) for place in self.places}):
+            found[reference.module].append(reference)
+        return found
+
+    def references(self, modules: Iterable[tuple[str, nn.Module]], wanted: set[nn.Module]) -> list[Reference]:
+        """Where else than in `_modules` the wanted ones are held, as it will be after the edits before this one."""
+        written: dict[Hashable, Reference] = self.draft.written
+        found = [reference for reference in references(modules, wanted) if reference.spot not in written]
+        return found + [reference for reference in written.values() if reference.module in wanted]
 
     @cached_property
     def present(self) -> frozenset[nn.Module]:
@@ -43,7 +68,7 @@ class Scene:
         """The id of each Parameter → all the names under which the model has it."""
         found: defaultdict[int, list[str]] = defaultdict(list)
         for module, spots in self.draft.spots().items():
-            for key, parameter in module._parameters.items():
+            for key, parameter in self.draft.entries(module._parameters).items():
                 if parameter is not None:
                     found[id(parameter)] += [f"{name}.{key}" if name else key for name in spots.names]
         return found
@@ -69,6 +94,10 @@ class Scene:
             if self._nearest[above] is not None:
                 return self._nearest[above]
         return None
+
+
+def _any_fits(fits: Callable[[type], bool], kinds: frozenset[type]) -> bool:
+    return any(map(fits, kinds))
 
 
 def floating_tensor(module: nn.Module) -> Tensor | None:

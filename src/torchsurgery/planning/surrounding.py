@@ -17,7 +17,7 @@ from ..origins import Initialised, Origin, Same
 from ..selection import Place
 from .carrying import settle
 from .guards import guard, label
-from .means import Placement, by_becoming, by_putting, can_become, shell
+from .means import Placement, by_becoming, by_putting, can_become, shell, stand_ins
 from .replacing import call_factory, explained, refuse_no_factory, refuse_no_layer, with_steps
 from .scene import Scene, tensors_of
 
@@ -54,14 +54,14 @@ def _layer_to_insert(scene: Scene, place: Place, edit: Insert, first: bool) -> n
             refuse_no_layer(scene, place, layer, "the given instance")
         return layer
     refuse_no_factory(place, edit.new)
-    layer = call_factory(edit.new, place, edit.arguments)
+    layer = call_factory(scene, edit.new, place, edit.arguments)
     refuse_no_layer(scene, place, layer, "the factory")
     return layer
 
 
 def _wrap(scene: Scene, place: Place, edit: Wrap) -> Change:
     inner = _inner(scene, place)
-    around = call_factory(edit.wrapper, Place(inner, place.names, place.asked), edit.arguments)
+    around = call_factory(scene, edit.wrapper, Place(inner, place.names, place.asked), edit.arguments)
     refuse_no_layer(scene, place, around, "the wrapper")
     return _surround(scene, place, inner, around, "wrap")
 
@@ -116,8 +116,10 @@ def _placement(scene: Scene, place: Place, inner: nn.Module, around: nn.Module) 
 
 
 def _settled(scene: Scene, place: Place, inner: nn.Module, around: nn.Module) -> list[Step]:
-    known = scene.present | {inner}
-    return settle(around, scene.draft.standing(place.module), scene.reference(place), known, scene.tensors)
+    known = scene.present if inner in scene.present else scene.present | {inner}
+    return stand_ins(scene, around) + settle(
+        around, scene.draft.standing(place.module), scene.reference(place), known, scene.tensors
+    )
 
 
 def _path_to(inner: nn.Module, around: nn.Module) -> str | None:

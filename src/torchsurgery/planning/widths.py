@@ -35,7 +35,8 @@ def refuse_misfit(scene: Scene, place: Place, new: nn.Module) -> None:
         return
     raise PlanError(
         f"the new {type(new).__name__} for {label(place)} takes {new_width} channels, but is given {old_width}.",
-        f"expected {old_width}, as {place.module}; got {new}",
+        f"expected {old_width}, as {place.module}",
+        f"got {new}",
         name=place.name,
         expected=old_width,
         got=new_width,

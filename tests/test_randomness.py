@@ -5,9 +5,9 @@ import random
 import numpy as np
 import pytest
 import torch
-from sameness import random_states
 
-from torchsurgery.planning.randomness import random_state_kept
+from sameness import random_states
+from torchsurgery.randomness import random_state_kept
 
 
 def draw():
@@ -33,3 +33,12 @@ def test_the_same_seed_gives_the_same_numbers():
     with random_state_kept():
         inside = draw()
     assert inside == draw()
+
+
+def test_inside_of_another_block_it_leaves_the_keeping_to_that_one():
+    before = random_states()
+    with random_state_kept():
+        with random_state_kept():
+            first = draw()
+        assert draw() != first
+    assert random_states() == before

@@ -1,0 +1,135 @@
+"""Families that must lose the same number of channels, since one integer of the code counts them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .atoms import Axis
+from .groups import Coupling
+from .integers import Expression
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """Families that change by equal numbers.
+
+    Attributes:
+        number: Its place among all bundles.
+        families: Prime classes, one list a family, all of one length.
+        unit: How many entries of the narrowest axis that they are found in belong to one channel.
+    """
+
+    number: int
+    families: tuple[Axis, ...]
+    unit: int
+
+    @property
+    def size(self) -> int:
+        """How many channels each family has."""
+        return len(self.families[0])
+
+
+class Bundles:
+    """All bundles of a model.
+
+    Attributes:
+        all: In the order of the model.
+    """
+
+    def __init__(self, coupling: Coupling) -> None:
+        self.coupling, self.families = coupling, coupling.families
+        self._root = list(range(len(self.families.lists)))
+        self._tie_parts()
+        self._tie_integers()
+        members: dict[int, list[Axis]] = {}
+        for family, channels in enumerate(self.families.lists):
+            members.setdefault(self._find(family), []).append(channels)
+        units = self._units()
+        self.all = tuple(
+            Bundle(i, tuple(lists), max(1, units.get(root, 1))) for i, (root, lists) in enumerate(members.items())
+        )
+        self._number = {root: i for i, root in enumerate(members)}
+
+    def of(self, primes: Axis) -> list[Bundle]:
+        """The bundles of some prime classes."""
+        numbers = {self._number[self._find(int(f))] for f in np.unique(self.families.number[primes]) if f >= 0}
+        return [self.all[number] for number in sorted(numbers)]
+
+    def one_of_each_product(self, bundles: Sequence[Bundle], able: Callable[[Bundle], bool]) -> list[Bundle]:
+        """Of bundles that are multiplied with each other, one: the outermost that can lose some, heads before width."""
+        chosen: list[Bundle] = []
+        taken: set[int] = set()
+        for bundle in sorted(bundles, key=lambda b: b.number):
+            if able(bundle) and not self._multiplied[bundle.number] & taken:
+                chosen.append(bundle)
+                taken.add(bundle.number)
+        return sorted(chosen, key=lambda b: b.number)
+
+    # --- what counts together
+
+    def _find(self, family: int) -> int:
+        while self._root[family] != family:
+            self._root[family] = family = self._root[self._root[family]]
+        return family
+
+    def _tie(self, axes: Iterable[Axis]) -> None:
+        """Families that these axes consist of, if each axis is one family in full."""
+        found = [family for family in map(self._only_family, axes) if family is not None]
+        for other in found[1:]:
+            if len(self.families.lists[found[0]]) == len(self.families.lists[other]):
+                one, two = sorted((self._find(found[0]), self._find(other)))
+                self._root[two] = one
+
+    def _only_family(self, axis: Axis) -> int | None:
+        families = np.unique(self.families.number[self.coupling.classes.of(axis)])
+        one = len(families) == 1 and families[0] >= 0 and len(self.families.lists[families[0]]) == len(axis)
+        return int(families[0]) if one else None
+
+    def _tie_parts(self) -> None:
+        for parts in self.coupling.record.balanced:
+            self._tie(parts)
+
+    def _tie_integers(self) -> None:
+        axes: dict[Expression, list[Axis]] = {}
+        for site in self.coupling.record.integers.sites:
+            axes.setdefault(site.expression, []).append(site.axis)
+        for sites in axes.values():
+            self._tie(sites)
+
+    # --- what is multiplied
+
+    def _units(self) -> dict[int, int]:
+        """Root family → the fewest entries of an axis that one of its channels has."""
+        found: dict[int, int] = {}
+        for axes in self.coupling.record.leaves.values():
+            for axis in axes:
+                classes = self.coupling.classes.of(axis)
+                primes = self.coupling.classes.primes_of(classes)
+                families, counts = np.unique(self.families.number[primes], return_counts=True)
+                for family, count in zip(families.tolist(), counts.tolist(), strict=True):
+                    root = self._find(family)
+                    here = max(1, len(axis) // count) if len(families) > 1 and self._is_product(classes) else 1
+                    found[root] = min(found.get(root, here), here)
+        return found
+
+    def _is_product(self, classes: Axis) -> bool:
+        return bool(np.isin(classes, self.coupling.classes.whole).any())
+
+    @property
+    def _multiplied(self) -> list[set[int]]:
+        if not hasattr(self, "_pairs"):
+            self._pairs = self._find_products()
+        return self._pairs
+
+    def _find_products(self) -> list[set[int]]:
+        """For each bundle those that it is multiplied with."""
+        found: list[set[int]] = [set() for _ in self.all]
+        families = np.where(self.coupling.classes.primes > 0, self.families.number[self.coupling.classes.primes], -1)
+        for row in np.unique(np.sort(families, 1), axis=0).tolist():
+            numbers = {self._number[self._find(f)] for f in row if f >= 0}
+            for number in numbers:
+                found[number] |= numbers - {number}
+        return found

@@ -1,0 +1,113 @@
+"""Proof that an altered model is the old one with entries left out: traced again, its classes lie inside the old ones.
+
+A model that runs is not yet right: an index swapped in one of two coupled layers, heads cut at the wrong place or a
+stale integer give the right shapes. But they put entries into one class that were in different ones before.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import VerificationError
+from .atoms import Axis
+from .cuts import Cut
+from .groups import Coupling
+from .solving import Classes, Flags
+
+
+def certify(before: Coupling, after: Coupling, cut: Cut, dead: Flags) -> None:
+    """Raise unless `after` is what `cut` makes of `before`.
+
+    Args:
+        before: The model as it was.
+        after: The altered model, traced on the same inputs.
+        cut: What was kept.
+        dead: The prime classes that went.
+
+    Raises:
+        VerificationError: naming the tensors that don't fit.
+    """
+    _same_answers(before, after)
+    _same_sizes(before, after, cut)
+    old, new, places = _entries(before, after, cut)
+    vanished = _vanished(before, dead)
+    old, new = _canonical(before.classes, vanished)[old], _canonical(after.classes, np.zeros(0, np.int64))[new]
+    known = (old > 0) & (new > 0)
+    old, new, places = old[known], new[known], places[known]
+    order = np.argsort(new, kind="stable")
+    old, new, places = old[order], new[order], places[order]
+    if not len(new):
+        return
+    first = np.concatenate([[True], new[1:] != new[:-1]])
+    lead = np.maximum.accumulate(np.where(first, np.arange(len(new)), 0))
+    wrong = np.nonzero(old != old[lead])[0]
+    if len(wrong):
+        one, other = (_place(before, int(places[i])) for i in (wrong[0], lead[wrong[0]]))
+        raise VerificationError(
+            f"the altered model puts entries together that were apart: {one} and {other}.",
+            f"{len(wrong)} of {len(new)} entries don't fit; nothing has been changed",
+            way_out="this is a fault of torchsurgery: please report it with the model",
+        )
+
+
+def _same_answers(before: Coupling, after: Coupling) -> None:
+    if before.record.answers != after.record.answers:
+        raise VerificationError(
+            f"the altered {before.model_name} answers tensors of other shapes.",
+            f"expected {before.record.answers[:4]}, got {after.record.answers[:4]}",
+            expected=before.record.answers,
+            got=after.record.answers,
+            way_out="this is a fault of torchsurgery: please report it with the model",
+        )
+
+
+def _same_sizes(before: Coupling, after: Coupling, cut: Cut) -> None:
+    for leaf, axes in before.record.leaves.items():
+        others = after.record.leaves.get(leaf, [])
+        want = [len(cut.kept.get(leaf, {}).get(dim, axis)) for dim, axis in enumerate(axes)]
+        if [len(axis) for axis in others] != want:
+            raise VerificationError(
+                f"{leaf} of the altered model has shape {[len(axis) for axis in others]}.",
+                f"expected {want}",
+                name=leaf,
+                way_out="this is a fault of torchsurgery: please report it with the model",
+            )
+
+
+def _entries(before: Coupling, after: Coupling, cut: Cut) -> tuple[Axis, Axis, Axis]:
+    """Old class, new class and place of every entry that is still there."""
+    old, new, places = [], [], []
+    for number, (leaf, axes) in enumerate(before.record.leaves.items()):
+        for dim, axis in enumerate(axes):
+            other = after.record.leaves[leaf][dim]
+            if len(other) > 1:
+                kept = cut.kept.get(leaf, {}).get(dim)
+                old.append(before.classes.of(axis if kept is None else axis[list(kept)]))
+                new.append(after.classes.of(other))
+                places.append(np.full(len(other), number * 64 + dim))
+    empty = [np.zeros(0, np.int64)]
+    return np.concatenate(empty + old), np.concatenate(empty + new), np.concatenate(empty + places)
+
+
+def _vanished(before: Coupling, dead: Flags) -> Axis:
+    """Prime classes that are the last of their family: nothing tells them from what has only one entry."""
+    left = [members[~dead[members]] for members in before.families.lists]
+    return np.concatenate([np.zeros(0, np.int64), *(members for members in left if len(members) == 1)])
+
+
+def _canonical(classes: Classes, vanished: Axis) -> Axis:
+    """Class → a number that is the same for products of the same primes, those that have vanished left out."""
+    number = np.arange(classes.count)
+    if not len(classes.whole):
+        return number
+    primes = np.where(np.isin(classes.primes, vanished), 0, classes.primes)
+    primes = np.sort(primes, 1)[:, ::-1]
+    _, first, inverse = np.unique(primes, axis=0, return_index=True, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    single = (primes > 0).sum(1) <= 1
+    number[classes.whole] = np.where(single, primes[:, 0], classes.whole[first][inverse])
+    return number
+
+
+def _place(coupling: Coupling, number: int) -> str:
+    return f"{list(coupling.record.leaves)[number // 64]} (axis {number % 64})"

@@ -1,0 +1,92 @@
+"""What is left of a model when some classes go: as plain data, by names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .adjusting import adjusted
+from .atoms import Axis
+from .groups import Coupling
+from .integers import Attribute
+from .solving import Flags
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """Which entries of which tensors are kept, and which integers follow.
+
+    Attributes:
+        kept: Parameter or buffer → axis → the entries that are kept, in order. What isn't named stays whole.
+        attributes: Integer attributes of modules with their new values.
+        mixing: Operations over axes that lose entries, because of which the rest is computed otherwise than if the
+            entries were zero: normalisations, means.
+        left: Layers of which some channels were to go and stay after all → why.
+    """
+
+    kept: Mapping[str, Mapping[int, tuple[int, ...]]]
+    attributes: Mapping[Attribute, int]
+    mixing: tuple[str, ...] = ()
+    left: Mapping[str, str] = field(default_factory=dict)
+
+
+class Remains:
+    """What is left of each axis when the prime classes flagged in `dead` go."""
+
+    def __init__(self, coupling: Coupling, dead: Flags) -> None:
+        self.coupling, self.dead = coupling, dead
+        self.alive = coupling.classes.alive(dead)
+
+    def flags(self, axis: Axis) -> Flags:
+        """Which entries of an axis live."""
+        return self.alive[self.coupling.classes.of(axis)]
+
+    def count(self, axis: Axis) -> int:
+        """How many entries of an axis live."""
+        return int(np.count_nonzero(self.flags(axis)))
+
+    def attributes(self) -> dict[Attribute, int]:
+        """Integers of the code that must change.
+
+        Raises:
+            Unsolved: if there is no value for one of them.
+        """
+        return adjusted(self.coupling.record.integers, self.count)
+
+    def params(self, names: frozenset[str]) -> int:
+        """How many entries the named leaves have."""
+        leaves = self.coupling.record.leaves
+        return sum(int(np.prod([self.count(axis) for axis in leaves[name]], dtype=np.int64)) for name in names)
+
+    def macs(self) -> int:
+        """Multiplications of all operations."""
+        work = self.coupling.record.work
+        return sum(constant * int(np.prod([self.count(a) for a in axes], dtype=np.int64)) for constant, axes in work)
+
+    def emptied(self) -> tuple[str, int] | None:
+        """A tensor and its axis of which nothing would be left, if there is one."""
+        for leaf, axes in self.coupling.record.leaves.items():
+            for dim, axis in enumerate(axes):
+                if len(axis) > 1 and not self.flags(axis).any():
+                    return leaf, dim
+        return None
+
+    def cut(self, left: Mapping[str, str] | None = None) -> Cut:
+        """As plain data.
+
+        Raises:
+            Unsolved: if there is no value for an integer of the code.
+        """
+        kept: dict[str, dict[int, tuple[int, ...]]] = {}
+        for leaf, axes in self.coupling.record.leaves.items():
+            for dim, axis in enumerate(axes):
+                flags = self.flags(axis)
+                if not flags.all():
+                    kept.setdefault(leaf, {})[dim] = tuple(np.nonzero(flags)[0].tolist())
+        return Cut(kept, self.attributes(), tuple(dict.fromkeys(self._mixing())), left or {})
+
+    def _mixing(self) -> list[str]:
+        reasons = self.coupling.record.ledger.reasons
+        return [str(reasons[i]) for axis, i in self.coupling.record.mixing if not self.flags(axis).all()]

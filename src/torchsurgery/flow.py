@@ -1,0 +1,428 @@
+"""Which layers feed which, found by running the model once and following its tensors.
+
+Names and the order of `modules()` say nothing about what is computed after what. Here each tensor is known by the call
+or the operation that it comes from, so that a ReLU in a forward's code is seen between two layers like one that is a
+layer. The graph that results is of calls: a layer that is called twice is in it twice.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from .checks.observing import blame, shapes, tensors_in
+from .checks.trials import Trial
+from .errors import TraceError
+
+Kind: TypeAlias = Literal["input", "layer", "operation", "parameter", "constant", "output"]
+IsLeaf: TypeAlias = Callable[[nn.Module], bool]
+
+# These hand on the values that they are given.
+_PASSING = frozenset({"alias", "detach", "clone", "lift_fresh", "view_as"})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """One call of a layer, one operation between layers, or where tensors come from and go to.
+
+    Attributes:
+        kind: Which of these it is.
+        name: The layer's first full name, the operation's name ("relu"), the argument's, the parameter's or the path in
+            the output.
+        inputs: What it was given, tensor by tensor.
+        number: Its place in the order of the run.
+        module: The layer that was called.
+        shapes: Of the tensors that it gives.
+        passes: Whether it gives the very values that it was given: an `nn.Identity`, a dropout in eval.
+        within: Full name of the module in whose forward it happened.
+    """
+
+    kind: Kind
+    name: str
+    inputs: tuple[Node, ...]
+    number: int
+    module: nn.Module | None = None
+    shapes: tuple[tuple[int, ...], ...] = ()
+    passes: bool = False
+    within: str = ""
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where something comes from, and what was done to it on the way.
+
+    Attributes:
+        node: A layer's call, an input, a parameter or a constant.
+        operations: The operations between, in their order; those of one of the shortest ways where there are several.
+    """
+
+    node: Node
+    operations: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One run of a model, as a graph of calls.
+
+    Attributes:
+        nodes: Everything that happened, in order; the model's outputs come last.
+        readers: The id of each parameter and buffer → the calls and operations that read it.
+        uncalled: Names of layers with parameters that were not called.
+    """
+
+    nodes: tuple[Node, ...]
+    readers: Mapping[int, tuple[Node, ...]]
+    uncalled: tuple[str, ...] = ()
+    _after: Mapping[Node, tuple[Node, ...]] = field(default_factory=dict, repr=False)
+
+    def calls(self, module: nn.Module) -> tuple[Node, ...]:
+        """The calls of a layer."""
+        return tuple(node for node in self.nodes if node.kind == "layer" and node.module is module)
+
+    @property
+    def outputs(self) -> tuple[Node, ...]:
+        """The tensors that the model gives, and those that it keeps in itself."""
+        return tuple(node for node in self.nodes if node.kind == "output")
+
+    def consumers(self, node: Node) -> tuple[Node, ...]:
+        """What takes the values that `node` gives, through whatever only hands them on; each once."""
+        found: dict[Node, None] = {}
+        for taker in self._after.get(node, ()):
+            found.update(dict.fromkeys(self.consumers(taker) if taker.passes else (taker,)))
+        return tuple(found)
+
+    def giver(self, node: Node) -> Node:
+        """Who has made the values that `node` gives: itself, unless it only hands them on."""
+        while node.passes:
+            node = node.inputs[0]
+        return node
+
+    def sources(self, node: Node) -> tuple[Source, ...]:
+        """The layers, inputs, parameters and constants that `node` is fed by, and the operations on the way."""
+        return tuple(_reach(node, lambda known: known.inputs, lambda found: tuple(reversed(found))))
+
+    def sinks(self, node: Node) -> tuple[Source, ...]:
+        """The layers and outputs that `node` feeds, and the operations on the way."""
+        return tuple(_reach(node, lambda known: self._after.get(known, ()), tuple))
+
+
+def _reach(
+    start: Node, further: Callable[[Node], Iterable[Node]], in_order: Callable[[tuple[Node, ...]], tuple[Node, ...]]
+) -> Iterator[Source]:
+    """What is reached through operations only, breadth first, so that each is reached on a shortest way."""
+    seen = {start}
+    todo: list[tuple[Node, tuple[Node, ...]]] = [(start, ())]
+    while todo:
+        following: list[tuple[Node, tuple[Node, ...]]] = []
+        for node, path in todo:
+            for other in further(node):
+                if other in seen:
+                    continue
+                seen.add(other)
+                if other.kind == "operation" or other.passes:
+                    following.append((other, path if other.passes else (*path, other)))
+                else:
+                    yield Source(other, in_order(path))
+        todo = following
+
+
+# --- running
+
+
+def follow(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    train: bool = False,
+    is_leaf: IsLeaf | None = None,
+) -> Flow:
+    """Run the model once and see which layers feed which; it is afterwards what it was.
+
+    Args:
+        model: Any module; on meta, inputs go to meta.
+        args: Positional arguments of its forward.
+        kwargs: Keyword arguments of its forward.
+        train: Whether to run it in train mode.
+        is_leaf: Which modules are taken as one layer; by default those without modules inside.
+
+    Raises:
+        TraceError: if the model can't be run on these inputs; names the module where it failed.
+    """
+    trial = Trial.of(model, args, kwargs, ())
+    if trial.on_meta:
+        args, kwargs = _to_meta(args), _to_meta(dict(kwargs))
+        trial = Trial.of(model, args, kwargs, ())
+    recorder = _Recorder(trial.names, is_leaf or _has_no_children)
+    try:
+        with trial.kept(), recorder.watching(model), recorder:
+            trial.run(train=train, grad=False)
+            recorder.note_kept_tensors()
+    except Exception as error:
+        raise _failed(trial, error) from error
+    return recorder.flow()
+
+
+def _has_no_children(module: nn.Module) -> bool:
+    return not any(child is not None for child in module._modules.values())
+
+
+def _to_meta(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.to("meta")
+    if isinstance(value, dict):
+        return {key: _to_meta(item) for key, item in value.items()}
+    return type(value)(map(_to_meta, value)) if type(value) in (list, tuple) else value
+
+
+def _failed(trial: Trial, error: Exception) -> TraceError:
+    culprit = blame(error, trial.names.keys()).module
+    where = f", in {trial.label(culprit)}" if culprit is not None and culprit is not trial.model else ""
+    given = shapes((trial.args, dict(trial.kwargs)))
+    return TraceError(
+        f"{type(trial.model).__name__} can't be run on inputs {given}{where}.",
+        f"{type(error).__name__}: {str(error).partition(chr(10))[0]}",
+        name=trial.names.get(culprit) if culprit is not None else None,
+        got=given,
+        way_out="give what its forward takes:  example_inputs=x, a tuple (x, mask) or a dict {'input_ids': ids}",
+    )
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Knows of each tensor which node it comes from."""
+
+    def __init__(self, names: Mapping[nn.Module, str], is_leaf: IsLeaf) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names, self.is_leaf = names, is_leaf
+        self.nodes: list[Node] = []
+        # Keeps no tensor alive.
+        self.known: Any = WeakTensorKeyDictionary()
+        self.owners = dict(_owners(names))
+        self.reads: dict[int, list[int]] = {}
+        self.written: dict[int, Node] = {}
+        self.layer: nn.Module | None = None
+        self.written_inside: set[int] = set()
+        self.read_inside: set[int] = set()
+        self.stack: list[str] = [""]
+        self.running = False
+
+    # --- operations
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if not self.running:
+            return func(*args, **kwargs)
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        inside = self.layer is not None
+        inputs = () if inside else tuple(map(self.node_of, given))
+        read = {key for tensor in given if (key := _storage(tensor)) in self.owners}
+        written = {_storage(tensor) for tensor in _written_by(func, args, kwargs)}
+        out = func(*args, **kwargs)
+        made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+        if inside:
+            self.read_inside |= read
+            self.written_inside |= written
+        elif given or made:
+            name = func._schema.name.rpartition("::")[2].rstrip("_")
+            passes = name in _PASSING and len(inputs) == 1 and not written
+            self._add("operation", name, inputs, made, written, read, passes=passes)
+        return out
+
+    def node_of(self, tensor: Tensor) -> Node:
+        """Where the values of a tensor come from."""
+        key = _storage(tensor)
+        node: Node | None = self.known.get(tensor)
+        if node is None:
+            owner = self.owners.get(key)
+            node = self._add("parameter", owner, (), [tensor]) if owner else self._add("constant", "", (), [tensor])
+        if (writer := self.written.get(key)) is not None and writer.number > node.number:
+            # It was written to through another tensor that shares its memory.
+            node = self._add("operation", "alias", (node, writer), [tensor])
+        return node
+
+    def _add(
+        self,
+        kind: Kind,
+        name: str,
+        inputs: tuple[Node, ...],
+        made: Iterable[Tensor],
+        written: Iterable[int] = (),
+        read: Iterable[int] = (),
+        **more: Any,
+    ) -> Node:
+        made, number = list(made), len(self.nodes)
+        sizes = tuple(tuple(tensor.shape) for tensor in made)
+        node = Node(kind, name, inputs, number, shapes=sizes, within=self.stack[-1], **more)
+        self.nodes.append(node)
+        for tensor in made:
+            self.known[tensor] = node
+        self.written.update(dict.fromkeys(written, node))
+        for key in read:
+            self.reads.setdefault(key, []).append(number)
+        return node
+
+    # --- calls
+
+    @contextmanager
+    def watching(self, model: nn.Module) -> Iterator[None]:
+        """A block in which the forwards of all modules are seen."""
+        covered: list[tuple[nn.Module, Any]] = []
+        try:
+            for module in self.names:
+                if not isinstance(module, torch.jit.ScriptModule):
+                    covered.append((module, module.__dict__.get("forward")))
+                    module.__dict__["forward"] = self._covered(module, module is model)
+            yield
+        finally:
+            for module, own in reversed(covered):
+                if own is None:
+                    module.__dict__.pop("forward", None)
+                else:
+                    module.__dict__["forward"] = own
+
+    def _covered(self, module: nn.Module, is_root: bool) -> Callable[..., Any]:
+        forward: Callable[..., Any] = module.forward
+        run = self._call_leaf if self.is_leaf(module) else self._call_inside
+
+        @functools.wraps(forward)
+        def seen(*args: Any, **kwargs: Any) -> Any:
+            if self.layer is not None:
+                return forward(*args, **kwargs)
+            if not is_root or self.running:
+                return run(module, forward, args, kwargs)
+            self.running = True
+            self._take_inputs(forward, args, kwargs)
+            output = run(module, forward, args, kwargs)
+            for name, tensor in named_tensors("output", output):
+                self._add("output", name, (self.node_of(tensor),), ())
+            self.running = False
+            return output
+
+        return seen
+
+    def _take_inputs(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        for name, value in _named_arguments(forward, args, kwargs):
+            for path, tensor in named_tensors(name, value):
+                self._add("input", path, (), [tensor])
+
+    def _call_inside(
+        self, module: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        self.stack.append(self.names[module])
+        try:
+            return forward(*args, **kwargs)
+        finally:
+            self.stack.pop()
+
+    def _call_leaf(
+        self, module: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        given = list(tensors_in((args, kwargs)))
+        inputs = tuple(map(self.node_of, given))
+        self.layer, self.written_inside, self.read_inside = module, set(), set()
+        try:
+            output = forward(*args, **kwargs)
+        finally:
+            self.layer = None
+        made = list(tensors_in(output))
+        passes = len(inputs) == 1 == len(made) and made[0] is given[0] and not self.written_inside
+        written, read = self.written_inside, self.read_inside
+        self._add("layer", self.names[module], inputs, made, written, read, module=module, passes=passes)
+        return output
+
+    # --- what comes of it
+
+    def note_kept_tensors(self) -> None:
+        """Tensors of the run that modules now have as attributes: whatever reads them later is not seen."""
+        for module, name in self.names.items():
+            for attribute, value in module.__dict__.items():
+                for tensor in tensors_in(value) if isinstance(value, (Tensor, list, tuple, dict)) else ():
+                    node = self.known.get(tensor)
+                    if node is not None and node.kind in ("layer", "operation"):
+                        self._add("output", f"{name}.{attribute}".lstrip("."), (node,), ())
+
+    def flow(self) -> Flow:
+        """The graph."""
+        after: dict[Node, dict[Node, None]] = {}
+        for node in self.nodes:
+            for giver in node.inputs:
+                after.setdefault(giver, {})[node] = None
+        tensors = [t for m in self.names for t in (*m._parameters.values(), *m._buffers.values()) if t is not None]
+        readers = {
+            id(tensor): tuple(self.nodes[number] for number in dict.fromkeys(self.reads[_storage(tensor)]))
+            for tensor in tensors
+            if _storage(tensor) in self.reads
+        }
+        called = {node.module for node in self.nodes}
+        uncalled = [
+            name
+            for module, name in self.names.items()
+            if self.is_leaf(module) and module not in called and any(True for _ in module.parameters())
+        ]
+        order = sorted(self.nodes, key=lambda node: (node.kind == "output", node.number))
+        return Flow(tuple(order), readers, tuple(uncalled), {node: tuple(takers) for node, takers in after.items()})
+
+
+def _owners(names: Mapping[nn.Module, str]) -> Iterator[tuple[int, str]]:
+    """The storage of each parameter and buffer → its name."""
+    for module, name in names.items():
+        for key, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is not None:
+                yield _storage(tensor), f"{name}.{key}".lstrip(".")
+
+
+def _storage(tensor: Tensor) -> int:
+    """What tensors that share their memory have in common, on meta too."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (NotImplementedError, RuntimeError):
+        return id(tensor)
+
+
+def _written_by(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[Tensor]:
+    if not func._schema.is_mutable:
+        return
+    for i, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            value = args[i] if i < len(args) else kwargs.get(argument.name)
+            yield from (leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor))
+
+
+def _named_arguments(
+    forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Iterator[tuple[str, Any]]:
+    try:
+        bound = inspect.signature(forward).bind(*args, **kwargs).arguments
+    except (TypeError, ValueError):
+        bound = {f"argument {i}": value for i, value in enumerate(args)} | dict(kwargs)
+    yield from bound.items()
+
+
+def named_tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    """The tensors in a model's input or output, each with the path to it: `output.logits`, `output[0]`."""
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from named_tensors(f"{name}.{key}", item)
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from named_tensors(f"{name}[{i}]", item)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for part in fields(value):
+            yield from named_tensors(f"{name}.{part.name}", getattr(value, part.name, None))
+    else:
+        yield from ((name, tensor) for tensor in tensors_in(value))

@@ -1,0 +1,245 @@
+"""From a cut to the changes of the layers: tensors sliced, attributes and integers set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..changes import Change, Follow, Refresh, Step, version
+from ..coupling.attention import Attention, as_attention, is_plain_attention
+from ..coupling.integers import shallow
+from ..edits import Prune
+from ..errors import CouplingError
+from ..layers.following import renew_lists, widths_told
+from ..origins import Origin, Same, Sliced, evaluate
+from ..selection import Place
+from ..tree import Draft
+from .means import by_becoming, shell
+from .scene import Scene
+
+_PLAIN = frozenset({Tensor, nn.Parameter, nn.Buffer})
+
+
+def places_of(draft: Draft, edit: Prune) -> tuple[Place, ...]:
+    """The layers that a cut changes, in the order of the model."""
+    slices, attributes = _sliced(draft, edit), _by_module(edit.attributes)
+    return tuple(
+        Place(module, tuple(spots.names))
+        for module, spots in draft.spots().items()
+        if _is_touched(module, spots.names, slices, attributes)
+    )
+
+
+def cut_all(scene: Scene, edit: Prune) -> list[Change]:
+    """The changes that make a cut at every place of the scene.
+
+    Raises:
+        CouplingError: if a tensor can't be sliced.
+        PlanError: if a layer can't be changed where it stands.
+    """
+    slices, attributes = _sliced(scene.draft, edit), _by_module(edit.attributes)
+    named = frozenset(edit.layers)
+    return [_change(scene, place, slices, attributes, named) for place in scene.places]
+
+
+class _Slice:
+    """A tensor with what is kept of it; made once, however many layers share it."""
+
+    def __init__(self, name: str, old: Tensor, kept: Mapping[int, tuple[int, ...]]) -> None:
+        self.name, self.old, self.kept = name, old, kept
+        self._new: Tensor | None = None
+
+    def origin(self, key: str) -> Sliced:
+        return Sliced.of(key, self.kept, tuple(self.old.shape))
+
+    @property
+    def new(self) -> Tensor:
+        if self._new is None:
+            value = evaluate(self.origin("it"), {"it": self.old})
+            self._new = nn.Parameter(value, self.old.requires_grad) if isinstance(self.old, nn.Parameter) else value
+            vars(self._new).update(vars(self.old))
+        return self._new
+
+
+def _sliced(draft: Draft, edit: Prune) -> dict[int, _Slice]:
+    """The id of each tensor that loses entries → what becomes of it."""
+    found: dict[int, _Slice] = {}
+    seen: set[int] = set()
+    for module, spots in draft.spots().items():
+        for key, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is None or id(tensor) in seen:
+                continue
+            seen.add(id(tensor))
+            name = f"{spots.names[0]}.{key}" if spots.names[0] else key
+            if name in edit.kept:
+                _refuse_special(name, tensor)
+                found[id(tensor)] = _Slice(name, tensor, edit.kept[name])
+    return found
+
+
+def _refuse_special(name: str, tensor: Tensor) -> None:
+    if type(tensor) not in _PLAIN or tensor.layout is not torch.strided or tensor.is_quantized:
+        kind = type(tensor).__name__ if type(tensor) not in _PLAIN else str(tensor.layout)
+        raise CouplingError(
+            f"cannot prune {name}: entries of a {kind} tensor can't be taken out.",
+            name=name,
+            got=type(tensor),
+            way_out="prune before the model is quantized or made sparse",
+        )
+
+
+def _by_module(attributes: Sequence[tuple[tuple[str, str], int]]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for (module, key), value in attributes:
+        found.setdefault(module, {})[key] = value
+    return found
+
+
+def _is_touched(
+    module: nn.Module, names: list[str], slices: Mapping[int, _Slice], attributes: Mapping[str, Mapping[str, int]]
+) -> bool:
+    if any(name in attributes for name in names):
+        return True
+    return any(id(t) in slices for t in _tensors(module).values()) or _sizes_of_inner(module, slices)
+
+
+def _sizes_of_inner(module: nn.Module, slices: Mapping[int, _Slice]) -> bool:
+    """Whether a parametrization of the module loses entries, or a projection that an attention reads."""
+    inside = [module._modules.get("parametrizations")]
+    if is_plain_attention(module):
+        inside.append(module._modules.get("out_proj"))
+    return any(id(p) in slices for part in inside if part is not None for p in part.parameters())
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    return {k: t for k, t in (*module._parameters.items(), *module._buffers.items()) if t is not None}
+
+
+def _change(
+    scene: Scene,
+    place: Place,
+    slices: Mapping[int, _Slice],
+    attributes: Mapping[str, Mapping[str, int]],
+    named: frozenset[str],
+) -> Change:
+    old = place.module
+    new = _copied(old)
+    origins = dict(_put_tensors(old, new, slices))
+    for name in place.names:
+        _set_all(new, attributes.get(name, {}))
+    told = [f"{key} {before} → {after}" for key, before, after in _set_sizes(old, new, slices)]
+    told += _told_integers(place, old, attributes)
+    placement = by_becoming(scene, place, new)
+    steps: list[Step] = [*_refreshing(old, new, origins), Follow((new,), placement.standing), *placement.steps]
+    kind: Any = "prune" if named.intersection(place.names) else "follow"
+    return Change(
+        kind,
+        place.names,
+        shell(old),
+        new,
+        placement.standing,
+        tuple(steps),
+        "the layer becomes the narrower one",
+        origins=origins,
+        remarks=tuple(dict.fromkeys(told)),
+    )
+
+
+def _copied(old: nn.Module) -> nn.Module:
+    """An object of the same state: children, hooks and what else there is are the very same objects."""
+    plain = is_plain_attention(old)
+    new = object.__new__(Attention if plain else type(old))
+    state = dict(vars(old))
+    state["_parameters"], state["_buffers"] = dict(old._parameters), dict(old._buffers)
+    object.__setattr__(new, "__dict__", as_attention(state) if plain else state)
+    return new
+
+
+def _put_tensors(old: nn.Module, new: nn.Module, slices: Mapping[int, _Slice]) -> Iterator[tuple[str, Origin]]:
+    for slots in (new._parameters, new._buffers):
+        for key, tensor in list(slots.items()):
+            if tensor is None:
+                continue
+            piece = slices.get(id(tensor))
+            if piece is None:
+                yield key, Same(key)
+            else:
+                slots[key] = piece.new  # type: ignore[assignment]
+                yield key, piece.origin(key)
+
+
+def _refreshing(old: nn.Module, new: nn.Module, origins: Mapping[str, Origin]) -> Iterator[Step]:
+    sources, tensors = _tensors(old), _tensors(new)
+    for key, origin in origins.items():
+        if isinstance(origin, Sliced):
+            yield Refresh(tensors[key], origin, sources, (version(sources[key]),))
+
+
+# --- attributes
+
+
+def _set_all(new: nn.Module, values: Mapping[str, int]) -> None:
+    """Set attributes given as "groups", "kernel[1]" or "config.hidden_size"; a config becomes the layer's own."""
+    state = vars(new)
+    own: set[str] = set()
+    for key, value in values.items():
+        first, _, rest = key.partition(".")
+        if rest and first not in own:
+            own.add(first)
+            state[first] = shallow(state[first])
+        _set(state, key, value)
+
+
+def _set(state: dict[str, Any], key: str, value: int) -> None:
+    first, _, rest = key.partition(".")
+    if rest:
+        return _set(vars(state[first]), rest, value)
+    name, _, index = key.partition("[")
+    if not index:
+        state[name] = value
+        return None
+    items = list(state[name])
+    items[int(index.rstrip("]"))] = value
+    state[name] = type(state[name])(items)
+    return None
+
+
+def _set_sizes(old: nn.Module, new: nn.Module, slices: Mapping[int, _Slice]) -> Iterator[tuple[str, Any, Any]]:
+    """Attributes of torch.nn's layers that tell the sizes of their tensors."""
+    widths = {
+        f"{prefix}{key}": tuple(slices[id(t)].new.shape if id(t) in slices else t.shape)
+        for prefix, part in _parts(old)
+        for key, t in _tensors(part).items()
+    }
+    for key, value in widths_told(new, widths).items():
+        before = vars(new).get(key)
+        if before != value:
+            vars(new)[key] = value
+        if vars(old).get(key) != value:
+            yield key, vars(old).get(key), value
+    renew_lists(new)
+
+
+def _parts(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    yield "", module
+    for name, part in module.named_modules():
+        if name and (
+            name.startswith("parametrizations.") or (name == "out_proj" and "in_proj_weight" in module._parameters)
+        ):
+            yield f"{name}.", part
+
+
+def _told_integers(place: Place, old: nn.Module, attributes: Mapping[str, Mapping[str, int]]) -> list[str]:
+    found = {key: value for name in place.names for key, value in attributes.get(name, {}).items()}
+    return [f"{key} {_get(vars(old), key)} → {value}" for key, value in found.items()]
+
+
+def _get(state: Mapping[str, Any], key: str) -> Any:
+    first, _, rest = key.partition(".")
+    if rest:
+        return _get(vars(state[first]), rest)
+    name, _, index = key.partition("[")
+    return state[name][int(index.rstrip("]"))] if index else state[name]

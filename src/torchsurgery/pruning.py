@@ -1,0 +1,195 @@
+"""Pruning: from what a user asks for to an edit that names every entry that is kept, and its proof."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from .choosing import Amount, Wish, choose
+from .coupling.certificate import certify
+from .coupling.cuts import Cut
+from .coupling.groups import Coupling, layer_of
+from .coupling.solving import Flags
+from .coupling.tracing import trace
+from .edits import Prune, target_in_words
+from .errors import CouplingError, TraceError, VerificationError
+from .importance import Importance
+from .selection import Target, select
+
+
+class Asked(NamedTuple):
+    """What the user asks for; see `Plan.prune`."""
+
+    target: Target | None
+    amount: Amount | None
+    channels: Sequence[int] | None
+    by: Importance
+    ignore: Target | None
+    round_to: int
+    ranked: bool
+    params: Amount | None
+    macs: Amount | None
+    outputs: Callable[[Any], Any] | None
+
+    def in_words(self) -> str:
+        """In one line, for the plan."""
+        words = ["the whole model" if self.target is None else target_in_words(self.target)]
+        if self.channels is not None:
+            words.append(f"{len(self.channels)} channel{'s' * (len(self.channels) != 1)}")
+        if self.amount is not None:
+            words.append(
+                f"−{self.amount:.0%}".replace("%", " %") if isinstance(self.amount, float) else f"−{self.amount}"
+            )
+        for what, budget in (("params", self.params), ("MACs", self.macs)):
+            if budget is not None:
+                words.append(f"to {budget:.0%} of {what}" if isinstance(budget, float) else f"to {budget:,} {what}")
+        if self.channels is None:
+            words.append(f"by {getattr(self.by, '__name__', 'importance')}")
+        return "  ".join(words)
+
+
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """What the altered model is held against."""
+
+    before: Coupling
+    cut: Cut
+    dead: Flags
+    inputs: Any
+    outputs: Callable[[Any], Any] | None
+
+    def check(self, model: nn.Module) -> None:
+        """Trace the altered model, and raise if it is not the old one with entries left out.
+
+        Raises:
+            VerificationError: naming what doesn't fit.
+        """
+        try:
+            after = trace(model, self.inputs, outputs=self.outputs)
+        except TraceError as error:
+            raise VerificationError(
+                f"{self.before.model_name} does not run any more with these channels taken out.",
+                str(error),
+                name=error.name,
+                got=error,
+                way_out="a size in its code does not follow: keep this layer, with  ignore=",
+            ) from error
+        certify(self.before, after, self.cut, self.dead)
+
+
+def refuse_senseless(asked: Asked, inputs: Any) -> None:
+    """Raise on what can't be meant, before anything is traced.
+
+    Raises:
+        CouplingError: naming what was given.
+    """
+    example = "for example  ts.prune(model, 'layer1.*.conv1', 0.5, example_inputs=x)"
+    given = [asked.amount, asked.channels, asked.params, asked.macs]
+    if sum(value is not None for value in given) != 1:
+        raise CouplingError("prune needs one of amount, channels=, params= and macs=.", way_out=example)
+    if inputs is None:
+        raise CouplingError("pruning needs example_inputs, to find out what is coupled.", way_out=example)
+    if asked.channels is not None and asked.target is None:
+        raise CouplingError("channels= are those of one layer, which must be named.", way_out=example)
+    if type(asked.round_to) is not int or asked.round_to < 1:
+        raise CouplingError(
+            f"round_to must be a positive whole number, got {asked.round_to!r}.",
+            got=asked.round_to,
+            way_out="round_to=8",
+        )
+    for name, value in (("amount", asked.amount), ("params", asked.params), ("macs", asked.macs)):
+        if value is not None:
+            _refuse_number(name, value)
+    if asked.ranked and not isinstance(asked.amount, float):
+        raise CouplingError("ranked=True takes amount as a share of all channels.", got=asked.amount, way_out=example)
+
+
+def _refuse_number(name: str, value: Any) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    if not whole and not (isinstance(value, float) and 0 < value < 1):
+        raise CouplingError(
+            f"{name} must be a positive whole number, or a share between 0 and 1, got {value!r}.",
+            name=name,
+            got=value,
+            way_out=f"{name}=0.5 for half, {name}=16 for sixteen",
+        )
+
+
+def prepare(model: nn.Module, asked: Asked, inputs: Any) -> tuple[Proof, Prune]:
+    """Trace a model and work out what goes.
+
+    Raises:
+        SelectionError: if nothing is selected.
+        CouplingError: if it can't go.
+        TraceError: if the model fails on these inputs.
+    """
+    layers = None if asked.target is None else _names(model, asked.target)
+    channels = None if asked.channels is None else _channels(model, layers or (), asked.channels)
+    ignore = () if asked.ignore is None else _names(model, asked.ignore)
+    coupling = trace(model, inputs, outputs=asked.outputs)
+    layers = None if layers is None else _with_channels(coupling, layers, asked)
+    wish = Wish(
+        layers, asked.amount, channels, asked.by, ignore, asked.round_to, asked.ranked, asked.params, asked.macs
+    )
+    tensors: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    cut, dead = choose(coupling, wish, tensors)
+    if not cut.kept:
+        raise CouplingError(
+            f"nothing of {type(model).__name__} can be pruned so.",
+            "what is asked for comes to less than one channel of every group, or all of them are frozen",
+            way_out="see what can change with  print(ts.trace(model, x))",
+        )
+    named = layers or _giving(coupling, cut)
+    edit = Prune(
+        asked.in_words(), named, cut.kept, tuple(cut.attributes.items()), {**cut.left, **_left(coupling)}, cut.mixing
+    )
+    return Proof(coupling, cut, dead, inputs, asked.outputs), edit
+
+
+def _names(model: nn.Module, target: Target) -> tuple[str, ...]:
+    return tuple(place.name for place in select(model, target))
+
+
+def _with_channels(coupling: Coupling, layers: tuple[str, ...], asked: Asked) -> tuple[str, ...]:
+    """Those layers that have output channels: a pattern may well match a block or an activation."""
+    found = tuple(name for name in layers if coupling.has_channels(name))
+    if found:
+        return found
+    coupling.place(layers[0])  # raises, as there is none
+    return layers
+
+
+def _channels(model: nn.Module, layers: tuple[str, ...], channels: Sequence[int]) -> tuple[int, ...]:
+    """The channels asked for, if they are whole numbers, each once."""
+    if len(layers) != 1:
+        raise CouplingError(
+            f"channels= are those of one layer, but {len(layers)} are selected.",
+            f"got {', '.join(layers[:4])}",
+            got=layers,
+            way_out=f"ts.prune(model, {layers[0]!r}, channels=[…], example_inputs=x)",
+        )
+    wanted = [int(channel) for channel in channels]
+    twice = sorted({channel for channel in wanted if wanted.count(channel) > 1})
+    if twice or not wanted:
+        what = f"channel {twice[0]} is given twice" if twice else "no channel is given"
+        raise CouplingError(
+            f"cannot prune {layers[0]}: {what}.",
+            name=layers[0],
+            got=tuple(wanted),
+            way_out=f"ts.prune(model, {layers[0]!r}, channels={sorted(set(wanted)) or [0]}, example_inputs=x)",
+        )
+    return tuple(sorted(wanted))
+
+
+def _giving(coupling: Coupling, cut: Cut) -> tuple[str, ...]:
+    """The layers that lose output channels."""
+    roles, leaves = coupling.record.roles, coupling.record.leaves
+    found = (leaf for leaf, axes in cut.kept.items() if any(roles.get(id(leaves[leaf][dim])) == "out" for dim in axes))
+    return tuple(dict.fromkeys(map(layer_of, found)))
+
+
+def _left(coupling: Coupling) -> dict[str, str]:
+    return dict.fromkeys(coupling.unseen, "not run on these inputs, so not cut along")

@@ -1,0 +1,403 @@
+"""A trace says which channels are one, leaves the model as it was, and blames by name."""
+
+import copy
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import torchsurgery as ts
+from torchsurgery.coupling.rules import USER_RULES
+
+
+def members(group):
+    """Each axis of the group: (tensor, dim) → the entries that belong to it."""
+    return {(m.name, m.dim): m.indices for m in group.members}
+
+
+class Block(nn.Module):
+    """Two convolutions and a shortcut around them."""
+
+    def __init__(self, width=8, inside=6):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(width, inside, 3, padding=1), nn.BatchNorm2d(inside)
+        self.conv2, self.bn2 = nn.Conv2d(inside, width, 3, padding=1), nn.BatchNorm2d(width)
+
+    def forward(self, x):
+        return F.relu(x + self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
+
+
+class Net(nn.Module):
+    """A stem, two residual blocks, a classifier."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3)
+        self.block1, self.block2 = Block(), Block()
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x):
+        return self.fc(self.block2(self.block1(self.stem(x))).mean((2, 3)))
+
+
+@pytest.fixture
+def net():
+    return Net()
+
+
+IMAGE = torch.zeros(2, 3, 8, 8)
+
+
+def test_chain():
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    group = ts.trace(net, torch.zeros(1, 4)).group("0")
+    every = tuple(range(8))
+    assert members(group) == {("0.weight", 0): every, ("0.bias", 0): every, ("2.weight", 1): every}
+    assert group.giving == ("0",)
+    assert group.taking == ("2",)
+
+
+def test_input_and_output_are_frozen_and_named():
+    coupling = ts.trace(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2)), torch.zeros(1, 4))
+    with pytest.raises(ts.CouplingError, match="output channels of 1 stay 2") as caught:
+        coupling.group("1")
+    assert "these channels are the model's output (Sequential.forward returns 1), which keeps" in str(caught.value)
+    assert "the model's input" in str(coupling.why("0", "in")[0])
+    assert coupling.why("0") == ()
+
+
+def test_residuals_are_one_group(net):
+    coupling = ts.trace(net, IMAGE)
+    group = coupling.group("block1.conv2")
+    assert len(group) == 8
+    assert set(group.giving) == {"stem", "block1.conv2", "block1.bn2", "block2.conv2", "block2.bn2"}
+    assert set(group.taking) == {"block1.conv1", "block2.conv1", "fc"}
+    # x + y goes on as x, so that the second addition meets the stem itself
+    assert [str(step) for step in group.path("stem", "block2.conv2")] == ["add in block2"]
+    assert coupling.group("block1.conv1").modules == ("block1.conv1", "block1.bn1", "block1.conv2")
+
+
+def test_printed_group(net):
+    text = str(ts.trace(net, IMAGE).group("block1.conv1"))
+    assert text.splitlines()[0] == "3 modules change together: 2 that give these channels"
+    assert "block1.conv1 → batch_norm (block1.bn1) → block1.bn1" in text
+
+
+class Joined(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 6, 1)
+        self.c = nn.Conv2d(10, 2, 1)
+
+    def forward(self, x):
+        return self.c(torch.cat([self.a(x), self.b(x)], 1))
+
+
+def test_concatenation_shifts_indices():
+    coupling = ts.trace(Joined(), IMAGE)
+    assert members(coupling.group("a"))["c.weight", 1] == (0, 1, 2, 3)
+    assert members(coupling.group("b"))["c.weight", 1] == (4, 5, 6, 7, 8, 9)
+
+
+def test_depthwise_and_grouped():
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 12, 1, groups=4), nn.Conv2d(12, 2, 1)
+    )
+    coupling = ts.trace(net, IMAGE)
+    # two channels in each of the four groups, or whole groups
+    assert sorted(len(family) for family in coupling.families.lists) == [2, 3, 4]
+    assert coupling.group("0").modules == coupling.group("1").modules
+
+
+def test_flatten_into_linear_repeats_each_channel():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 2))
+    group = ts.trace(net, IMAGE).group("0")
+    assert len(group) == 4
+    assert members(group)["2.weight", 1] == tuple(range(144))
+
+
+class Attention(nn.Module):
+    """Fused query, key and value; 3 heads of 4."""
+
+    def __init__(self):
+        super().__init__()
+        self.heads, self.width = 3, 4
+        self.qkv, self.out = nn.Linear(5, 36), nn.Linear(12, 5)
+
+    def forward(self, x):
+        n, length, _ = x.shape
+        q, k, v = self.qkv(x).view(n, length, 3, self.heads, self.width).permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = F.scaled_dot_product_attention(q, k, v, scale=0.5)
+        return self.out(mixed.transpose(1, 2).reshape(n, length, self.heads * self.width))
+
+
+def test_heads_and_their_width_are_families():
+    coupling = ts.trace(Attention(), torch.zeros(2, 7, 5))
+    assert sorted(map(len, coupling.families.lists)) == [3, 4]
+    group = coupling.group("qkv")
+    assert set(group.modules) == {"qkv", "out"}
+
+
+@pytest.mark.parametrize(
+    ("make", "where"),
+    {
+        "softmax": (lambda: nn.Softmax(-1), "softmax over it in 1"),
+        "sorted": (lambda: Function(lambda x: x.sort(-1).values), "sort over it in 1"),
+        "rolled": (lambda: Function(lambda x: x + x.roll(1, -1)), "rolled by a number of places"),
+        "index_select": (lambda: Function(lambda x: x.index_select(1, torch.arange(8))), "index_select"),
+        "a size as a number": (lambda: Function(lambda x: x.view(2, 8)), "the code says 8"),
+        "a plain tensor": (lambda: Function(lambda x: x + torch.arange(8.0)), "arange"),
+    }.values(),
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_blame(make, where):
+    net = nn.Sequential(nn.Linear(4, 8), make(), nn.Linear(8, 2))
+    coupling = ts.trace(net, torch.zeros(2, 4))
+    with pytest.raises(ts.CouplingError) as caught:
+        coupling.group("0")
+    assert where in str(caught.value)
+    assert "?" not in str(caught.value)
+
+
+def test_entries_counted_by_a_number_stay():
+    net = nn.Sequential(nn.Linear(4, 8), Function(lambda x: x + x[:, 2:3]), nn.Linear(8, 2))
+    coupling = ts.trace(net, torch.zeros(2, 4))
+    assert members(coupling.group("0"))["0.weight", 0] == (3, 4, 5, 6, 7)
+    assert "the code counts 2 of its entries" in str(coupling.why("0")[0])
+
+
+class Function(nn.Module):
+    """A layer that is a function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def test_a_slice_taken_for_its_shape_freezes_nothing():
+    net = nn.Sequential(nn.Linear(4, 8), Function(lambda x: x * (1 + x[:, 0].shape[0])), nn.Linear(8, 2))
+    assert len(ts.trace(net, torch.zeros(2, 4)).group("0")) == 8
+
+
+@torch.library.custom_op("coupling_tests::double", mutates_args=())
+def double(x: torch.Tensor) -> torch.Tensor:
+    """Twice x."""
+    return 2 * x
+
+
+@double.register_fake
+def _(x):
+    return torch.empty_like(x)
+
+
+def test_unknown_operation_freezes_and_is_named():
+    net = nn.Sequential(nn.Linear(4, 8), Function(double), nn.Linear(8, 2))
+    coupling = ts.trace(net, torch.zeros(2, 4))
+    assert coupling.unknown == {"coupling_tests::double": 1}
+    assert "coupling_tests::double is not known" in str(coupling.why("0")[0])
+
+
+def test_rule_makes_an_operation_known():
+    net = nn.Sequential(nn.Linear(4, 8), Function(double), nn.Linear(8, 2))
+    try:
+        ts.rule(torch.ops.coupling_tests.double)(lambda call: call.give(call.out, call.axes(call.args[0])))
+        coupling = ts.trace(net, torch.zeros(2, 4))
+    finally:
+        USER_RULES.pop("coupling_tests::double", None)
+    assert coupling.unknown == {}
+    assert len(coupling.group("0")) == 8
+
+
+def test_a_rule_that_fails_freezes():
+    net = nn.Sequential(nn.Linear(4, 8), Function(double), nn.Linear(8, 2))
+    try:
+        ts.rule("coupling_tests::double")(lambda call: call.tie(call.axes(call.args[0])[0], call.axes(call.args[0])[1]))
+        coupling = ts.trace(net, torch.zeros(2, 4))
+    finally:
+        USER_RULES.pop("coupling_tests::double", None)
+    assert coupling.unknown == {"coupling_tests::double": 1}
+    assert "can't be followed here" in str(coupling.why("0")[0])
+
+
+def test_rule_refuses_what_is_no_operation():
+    with pytest.raises(ts.TraceError, match="a rule is for an operation"):
+        ts.rule(torch.relu)
+
+
+# --- the model is left as it was
+
+
+class Counting(nn.Module):
+    """Keeps a cache, counts its calls, draws random numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.calls, self.cache, self.bn = nn.Linear(4, 8), 3, {}, nn.BatchNorm1d(8)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        self.last = x
+        self.cache[x.shape] = x
+        self.seen += 1
+        return F.dropout(self.bn(self.linear(x)), 0.5, training=True) * random.random() * np.random.rand()
+
+
+def test_leaves_the_model_as_it_was():
+    net = Counting().train()
+    handle = net.linear.register_forward_hook(lambda *_: None)
+    before = {name: (id(t), t._version, t.clone()) for name, t in net.state_dict(keep_vars=True).items()}
+    attributes = {name: value for name, value in vars(net).items() if not isinstance(value, dict)}
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    ts.trace(net, torch.ones(2, 4))
+    for name, tensor in net.state_dict(keep_vars=True).items():
+        assert id(tensor) == before[name][0]
+        assert tensor._version == before[name][1]
+        assert torch.equal(tensor, before[name][2])
+    assert {name: value for name, value in vars(net).items() if not isinstance(value, dict)} == attributes
+    assert net.calls == 3
+    assert type(net.calls) is int
+    assert not hasattr(net, "last")
+    assert net.cache == {}
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert random.getstate() == states[1]
+    assert np.array_equal(np.random.get_state()[1], states[2])
+    assert net.training
+    assert all(module.training for module in net.modules())
+    assert list(net.linear._forward_hooks) == [handle.id]
+
+
+def test_attention_keeps_its_class():
+    net = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    coupling = ts.trace(net, torch.zeros(1, 5, 8))
+    assert type(net.self_attn) is nn.MultiheadAttention
+    assert torch.backends.mha.get_fastpath_enabled()
+    assert len(coupling.group("linear1")) == 16
+
+
+def test_on_meta_and_in_half_precision():
+    net = Net().to(torch.bfloat16)
+    assert len(ts.trace(net, IMAGE.to(torch.bfloat16)).group("stem")) == 8
+    net = copy.deepcopy(net).to("meta")
+    assert len(ts.trace(net, IMAGE.to("meta", torch.bfloat16)).group("stem")) == 8
+    assert all(p.is_meta for p in net.parameters())
+
+
+# --- what goes in and out
+
+
+class Keywords(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 3)
+
+    def forward(self, x, *, scale=1.0, more=None):
+        hidden = self.a(x)
+        return {"out": self.b(hidden * scale), "hidden": [hidden] if more else None}
+
+
+def test_arguments_by_name_and_answers_in_containers():
+    net, x = Keywords(), torch.zeros(1, 4)
+    assert len(ts.trace(net, {"x": x}).group("a")) == 6
+    with pytest.raises(ts.CouplingError, match="a stay 6"):
+        ts.trace(net, {"x": x, "more": True}).group("a")
+
+
+def test_outputs_chooses_what_must_keep_its_shape():
+    coupling = ts.trace(Keywords(), {"x": torch.zeros(1, 4), "more": True}, outputs=lambda answer: answer["out"])
+    assert len(coupling.group("a")) == 6
+
+
+def test_model_that_fails_is_named():
+    with pytest.raises(ts.TraceError, match=r"block1\.conv1 of Net fails on these inputs: RuntimeError") as caught:
+        net = Net()
+        net.block1.conv1 = nn.Conv2d(7, 6, 3)
+        ts.trace(net, IMAGE)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert caught.value.name == "block1.conv1"
+
+
+class Branching(nn.Module):
+    """Which layer runs depends on a value."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.yes, self.no = nn.Linear(4, 6), nn.Linear(6, 2), nn.Linear(6, 2)
+
+    def forward(self, x):
+        hidden = self.a(x)
+        return self.yes(hidden) if float(hidden.sum()) > -1e9 else self.no(hidden)
+
+
+def test_what_was_not_run_is_listed():
+    coupling = ts.trace(Branching(), torch.zeros(1, 4))
+    assert coupling.unseen == ("no",)
+    assert "not run: no" in str(coupling)
+
+
+class Auxiliary(nn.Module):
+    """A head that only training has."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.out, self.aux = nn.Linear(4, 6), nn.Linear(6, 2), nn.Linear(6, 2)
+
+    def forward(self, x):
+        hidden = self.a(x)
+        return (self.out(hidden), self.aux(hidden)) if self.training else self.out(hidden)
+
+
+def test_a_head_of_the_other_mode_follows_too():
+    coupling = ts.trace(Auxiliary().eval(), torch.zeros(2, 4))
+    assert coupling.modes == ("eval", "train")
+    assert coupling.group("a").taking == ("out", "aux")
+
+
+def test_tied_weights_are_one_leaf():
+    net = nn.Sequential(nn.Embedding(10, 6), nn.Linear(6, 6), nn.Linear(6, 10, bias=False))
+    net[2].weight = net[0].weight
+    coupling = ts.trace(net, torch.zeros(1, 3, dtype=torch.long))
+    assert set(coupling.group("0").modules) == {"0", "1"}
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_recurrent(kind, bidirectional):
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = kind(4, 6, 2, batch_first=True, bidirectional=bidirectional)
+            self.fc = nn.Linear(12 if bidirectional else 6, 2)
+
+        def forward(self, x):
+            return self.fc(self.rnn(x)[0])
+
+    group = ts.trace(Recurrent(), torch.zeros(1, 5, 4)).group("fc", "in")
+    assert len(group) == 6
+    gates = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1}[kind]
+    assert len(members(group)["rnn.weight_ih_l0", 0]) == gates * 6
+    assert len(members(group)["rnn.weight_hh_l1", 1]) == 6
+
+
+def test_a_layer_that_is_not_there(net):
+    with pytest.raises(ts.SelectionError, match="nothing has no output channels"):
+        ts.trace(net, IMAGE).group("nothing")
+
+
+def test_shared_layer_under_each_of_its_names():
+    layer = nn.Linear(6, 6)
+    net = nn.Sequential(nn.Linear(4, 6), layer, nn.ReLU(), layer, nn.Linear(6, 2))
+    coupling = ts.trace(net, torch.zeros(1, 4))
+    assert members(coupling.group("3")) == members(coupling.group("1"))
+
+
+def test_weight_norm_counts_as_its_layer():
+    net = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 6)), nn.Linear(6, 2))
+    group = ts.trace(net, torch.zeros(1, 4)).group("0")
+    assert group.modules == ("0", "1")
