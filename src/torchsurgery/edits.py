@@ -98,6 +98,24 @@ class Fold:
 
 
 @dataclass(frozen=True, slots=True)
+class Resize:
+    """Give the layers at one end of a model another number of channels; see `Plan.set_inputs`, `Plan.set_outputs`.
+
+    Attributes:
+        asked: What the user asked for, in words.
+        converters: By the full name of each layer, from the layer and its name to what it comes to.
+        attributes: (Module, attribute, value): what else tells the number.
+    """
+
+    asked: str
+    converters: Mapping[str, Callable[[nn.Module, str], Any]]
+    attributes: Sequence[tuple[str, str, Any]] = ()
+
+    def describe(self) -> str:
+        return self.asked
+
+
+@dataclass(frozen=True, slots=True)
 class Prune:
     """Take entries out of tensors, in all layers that hang together; see `Plan.prune`.
 
@@ -106,6 +124,7 @@ class Prune:
         layers: Names of the layers that were asked for; the others follow.
         kept: Parameter or buffer → axis → the entries that are kept, in order. What isn't named stays whole.
         attributes: ((module, attribute), the integer that it becomes), …
+        caches: (module, attribute) of dictionaries of tensors that the forward fills, which begin empty.
         left: Names of layers that stay as they are → why.
         mixing: Operations because of which the rest is computed otherwise than if the entries were zero.
     """
@@ -114,6 +133,7 @@ class Prune:
     layers: tuple[str, ...]
     kept: Mapping[str, Mapping[int, tuple[int, ...]]]
     attributes: Sequence[tuple[tuple[str, str], int]] = ()
+    caches: Sequence[tuple[str, str]] = ()
     left: Mapping[str, str] = field(default_factory=dict)
     mixing: tuple[str, ...] = ()
 
@@ -137,7 +157,7 @@ class CallsToLayers:
         return f"make layers of calls: {target_in_words(self.target)}"
 
 
-Edit: TypeAlias = "Replace | Insert | Remove | Wrap | Fold | Prune | CallsToLayers"
+Edit: TypeAlias = "Replace | Insert | Remove | Wrap | Fold | Resize | Prune | CallsToLayers"
 
 
 def target_in_words(target: Target) -> str:

@@ -122,8 +122,10 @@ def _converter(ranks: dict[str, tuple[Factoring, int]], separated: bool) -> Any:
     return Converter("two thinner layers", decide)
 
 
-def _rank(draft: Draft, place: Place, tied: set[int], rank: int | None, energy: float | None, separated: bool) -> int:
-    """The rank for one layer.
+def _rank(
+    draft: Draft, place: Place, tied: set[int], rank: int | None, energy: float | None, separated: bool
+) -> tuple[Factoring, int]:
+    """How one layer is split, and its rank.
 
     Raises:
         ConfigError: with the reason, if it is better left as it is.

@@ -11,7 +11,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -81,11 +81,15 @@ class Flow:
         nodes: Everything that happened, in order; the model's outputs come last.
         readers: The id of each parameter and buffer → the calls and operations that read it.
         uncalled: Names of layers with parameters that were not called.
+        args: The positional arguments that the model was run on.
+        kwargs: The keyword arguments.
     """
 
     nodes: tuple[Node, ...]
     readers: Mapping[int, tuple[Node, ...]]
     uncalled: tuple[str, ...] = ()
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
     _after: Mapping[Node, tuple[Node, ...]] = field(default_factory=dict, repr=False)
 
     def calls(self, module: nn.Module) -> tuple[Node, ...]:
@@ -173,7 +177,7 @@ def follow(
             recorder.note_kept_tensors()
     except Exception as error:
         raise _failed(trial, error) from error
-    return recorder.flow()
+    return replace(recorder.flow(), args=args, kwargs=kwargs)
 
 
 def _has_no_children(module: nn.Module) -> bool:
@@ -314,9 +318,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return seen
 
     def _take_inputs(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        for name, value in _named_arguments(forward, args, kwargs):
-            for path, tensor in named_tensors(name, value):
-                self._add("input", path, (), [tensor])
+        for path, tensor in _named_inputs(forward, args, kwargs):
+            self._add("input", path, (), [tensor])
 
     def _call_inside(
         self, module: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -373,7 +376,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if self.is_leaf(module) and module not in called and any(True for _ in module.parameters())
         ]
         order = sorted(self.nodes, key=lambda node: (node.kind == "output", node.number))
-        return Flow(tuple(order), readers, tuple(uncalled), {node: tuple(takers) for node, takers in after.items()})
+        takers = {node: tuple(takers) for node, takers in after.items()}
+        return Flow(tuple(order), readers, tuple(uncalled), _after=takers)
 
 
 def _owners(names: Mapping[nn.Module, str]) -> Iterator[tuple[int, str]]:
@@ -401,14 +405,20 @@ def _written_by(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
             yield from (leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor))
 
 
-def _named_arguments(
+def named_inputs(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
+    """The tensors that a model is called with, under the names of a flow's inputs."""
+    yield from _named_inputs(model.forward, args, kwargs)
+
+
+def _named_inputs(
     forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> Iterator[tuple[str, Any]]:
+) -> Iterator[tuple[str, Tensor]]:
     try:
         bound = inspect.signature(forward).bind(*args, **kwargs).arguments
     except (TypeError, ValueError):
         bound = {f"argument {i}": value for i, value in enumerate(args)} | dict(kwargs)
-    yield from bound.items()
+    for name, value in bound.items():
+        yield from named_tensors(name, value)
 
 
 def named_tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:

@@ -15,7 +15,16 @@ from torch import Tensor, nn
 from . import history, importance, text
 from .calls.places import functions_in, with_calls
 from .changes import Assign, Change, Planned, Step, Write
-from .edits import CallsToLayers, Edit, Fold, Insert, New, Prune, Remove, Replace, Wrap
+from .edits import CallsToLayers, Edit, Fold, Insert, New, Prune, Remove, Replace, Resize, Wrap
+from .ends import (
+    Fill,
+    confirm_inputs,
+    confirm_outputs,
+    flows_of,
+    inputs_resized,
+    outputs_resized,
+    refuse_no_number,
+)
 from .errors import PlanError, SelectionError
 from .folding import foldable, is_leaf
 from .importance import Importance
@@ -27,6 +36,7 @@ from .planning.cutting import cut_all, places_of
 from .planning.exposing import calls_first, expose_all
 from .planning.folding import fold_all
 from .planning.replacing import replace_all
+from .planning.resizing import attributes_told, resize_all
 from .planning.scene import Scene, tensors_of
 from .planning.surrounding import surround_all
 from .planning.widths import changes_width
@@ -39,7 +49,7 @@ from .training import carry_optimizers
 from .tree import Draft, every_module, uncompiled
 
 # Edits that come to one change at each place.
-Placed: TypeAlias = Replace | Insert | Remove | Wrap | Fold
+Placed: TypeAlias = Replace | Insert | Remove | Wrap | Fold | Resize
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,9 +244,73 @@ class Plan:
         """
         given = self.example_inputs if example_inputs is None else example_inputs
         with self._in_force() as model:
-            names = {name: module for name, module in model.named_modules()}
-            edit = foldable(followed(model, given, is_leaf=is_leaf), names, type(model).__name__)
+            edit = foldable(followed(model, given, is_leaf=is_leaf), dict(model.named_modules()), type(model).__name__)
         return self._then(edit)
+
+    def set_inputs(self, channels: int, *, fill: Fill = "zeros", example_inputs: Any = None) -> Plan:
+        """Have the model take another number of channels, of features for a model that begins with a linear layer.
+
+        The first layers are those that a run of the model shows to be fed by its input; norms and depthwise
+        convolutions in between follow. Columns of the old channels stay; for one channel all are summed.
+
+        Args:
+            channels: How many the model is to take.
+            fill: What the columns of further channels begin as: "zeros", or "repeat" for the old ones in turn, scaled.
+            example_inputs: What the model is called with now; by default the plan's, else what it seems to take.
+
+        Returns:
+            This plan with the edit appended. No model is touched.
+
+        Raises:
+            PlanError: if the input can't be followed to its first layers, or is one of several.
+            TraceError: if the model can't be run on these inputs.
+
+        Example:
+            >>> ts.plan(model).set_inputs(4).changes[0].new.in_channels
+            4
+        """
+        if fill not in ("zeros", "repeat"):
+            raise PlanError(f"fill is 'zeros' or 'repeat', got {fill!r}.", expected=("zeros", "repeat"), got=fill)
+        refuse_no_number(channels, "channels", "ts.set_inputs(model, channels=4)")
+        given = self.example_inputs if example_inputs is None else example_inputs
+        with self._in_force() as model:
+            edit, example = inputs_resized(model, followed(model, given), channels, fill, given)
+        plan = self._then(edit)
+        with plan._in_force() as model:
+            confirm_inputs(model, example, edit)
+        return plan
+
+    def set_outputs(self, number: int, *, keep: Sequence[int | None] | None = None, example_inputs: Any = None) -> Plan:
+        """Have the model tell another number of classes.
+
+        The last layers are those that a run of the model shows to give its output; all heads that tell the same classes
+        change, with the norms behind them and the attributes that tell the number. Rows of new classes are initialised.
+
+        Args:
+            number: How many classes the model is to tell.
+            keep: Old classes that go on, in the places that they have here: `[3, 5]` makes class 3 the first one and 5
+                the second. None is a new class. Those beyond are new.
+            example_inputs: What the model is called with; by default the plan's, else what it seems to take.
+
+        Returns:
+            This plan with the edit appended. No model is touched.
+
+        Raises:
+            PlanError: if it isn't clear which layers tell the classes; the candidates are named.
+            TraceError: if the model can't be run on these inputs.
+
+        Example:
+            >>> ts.plan(model).set_outputs(10, keep=[207, 208])
+            Plan: 1 edit, 0 follow-ups · 1 of 68 modules · params 11,689,512 → 11,181,642
+        """
+        refuse_no_number(number, "the number of classes", "ts.set_outputs(model, 10)")
+        given = self.example_inputs if example_inputs is None else example_inputs
+        with self._in_force() as model:
+            edit = outputs_resized(model, flows_of(model, given), number, keep)
+        plan = self._then(edit)
+        with plan._in_force() as model:
+            confirm_outputs(model, given, edit)
+        return plan
 
     def prune(
         self,
@@ -406,6 +480,9 @@ def _plan_edit(draft: Draft, edit: Edit, widths_changed: bool) -> Planned:
     if isinstance(edit, Fold):
         places = _places_named(draft, {name for taking in edit.takings for name in taking if name is not None})
         return Planned(edit, _changes_at(draft, places, edit, widths_changed), left=edit.left)
+    if isinstance(edit, Resize):
+        changes = _changes_at(draft, _places_named(draft, edit.converters.keys()), edit, widths_changed)
+        return Planned(edit, (*changes, *attributes_told(draft, edit)))
     places = resolve(draft, (edit.target,), {}, None, False)
     skipped: tuple[str, ...] = ()
     if isinstance(edit, Replace | Remove):
@@ -422,6 +499,8 @@ def _changes_at(draft: Draft, places: tuple[Place, ...], edit: Placed, widths_ch
     scene = Scene(draft, places, widths_changed)
     if isinstance(edit, Fold):
         changes = fold_all(scene, edit)
+    elif isinstance(edit, Resize):
+        changes = resize_all(scene, edit)
     else:
         changes = replace_all(scene, edit) if isinstance(edit, Replace | Remove) else surround_all(scene, edit)
     follows: list[Change] = []
@@ -525,7 +604,7 @@ def _alike(original: Plan, averaged: nn.Module) -> Plan:
                 got=averaged,
                 way_out="give the AveragedModel that was made of it:  torch.optim.swa_utils.AveragedModel(model)",
             )
-        if isinstance(planned.edit, Fold | Prune):
+        if isinstance(planned.edit, Fold | Prune | Resize):
             twin = twin._then(planned.edit)
             continue
         edit = replace(planned.edit, target=Selection(twin.draft.model, places))

@@ -143,9 +143,8 @@ def prepare(model: nn.Module, asked: Asked, inputs: Any) -> tuple[Proof, Prune]:
             way_out="see what can change with  print(ts.trace(model, x))",
         )
     named = layers or _giving(coupling, cut)
-    edit = Prune(
-        asked.in_words(), named, cut.kept, tuple(cut.attributes.items()), {**cut.left, **_left(coupling)}, cut.mixing
-    )
+    caches, left = tuple(dict.fromkeys(coupling.record.caches)), {**cut.left, **_left(coupling)}
+    edit = Prune(asked.in_words(), named, cut.kept, tuple(cut.attributes.items()), caches, left, cut.mixing)
     return Proof(coupling, cut, dead, inputs, asked.outputs), edit
 
 

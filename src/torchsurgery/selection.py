@@ -15,7 +15,7 @@ from .calls.places import functions_in, out_of_reach, pending, with_calls
 from .calls.rewriting import original
 from .errors import SelectionError
 from .forwards import calls_of, function_names
-from .layers.functional import Spelling, spelling_of
+from .layers.functional import Spelling, method_spelling, spelling_of
 from .tree import Draft, Spots, uncompiled
 
 Predicate: TypeAlias = Callable[[str, nn.Module], bool]
@@ -207,7 +207,7 @@ def select(
         ('2',)
         >>> import torchvision, torch.nn.functional as F
         >>> ts.select(torchvision.models.densenet121(), (F.relu, F.adaptive_avg_pool2d))
-        Selection of 2 of 434 modules of DenseNet
+        Selection of 2 of 433 modules of DenseNet
           relu                 F.relu(features, inplace=True) → ReLU(inplace=True)
           adaptive_avg_pool2d  F.adaptive_avg_pool2d(out, (1, 1)) → AdaptiveAvgPool2d(output_size=(1, 1))
     """
@@ -483,8 +483,19 @@ def _functions_instead(draft: Draft, kind: type[nn.Module]) -> list[str]:
         more = f" and {len(where) - 3} more" if len(where) > 3 else ""
         rows.append(
             f"the model calls it as a function: {function}() in the forward of {first}{more}; no module stands there"
+            + _by_its_function(function)
         )
     return rows
+
+
+def _by_its_function(name: str) -> str:
+    """That the function is a target, where it is one."""
+    known = spelling_of(getattr(nn.functional, name, None)) or method_spelling(name)
+    return (
+        f" until its calls are selected:  ts.select(model, {known.text.replace('Tensor', 'torch.Tensor')})"
+        if known
+        else ""
+    )
 
 
 def _attributes_there(draft: Draft, targets: tuple[Any, ...], attributes: Mapping[str, Any], exact: bool) -> list[str]:

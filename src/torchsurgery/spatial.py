@@ -22,6 +22,7 @@ _RESHAPING = frozenset({"permute", "view", "reshape", "expand", "repeat", "tile"
 _REDUCING = frozenset(
     {"mean", "sum", "amax", "amin", "max", "min", "std", "var", "norm", "logsumexp", "softmax", "prod"}
 )
+_POOLING = frozenset({"mean", "amax", "amin"})
 _MOVING = frozenset(
     {"transpose", "swapaxes", "swapdims", "movedim", "flip", "roll", "flatten", "unflatten", "cat", "stack"}
 )
@@ -61,12 +62,27 @@ def _in_tensors(module: nn.Module, axes: int) -> Iterator[Sign]:
 
 
 def _in_attributes(module: nn.Module, axes: int) -> Iterator[Sign]:
-    known = {name for function in _functions(type(module)) for name in function.__code__.co_names}
-    last = {*range(2, axes + 2), *range(-axes, 0)}
+    """Axes, functions and patterns that the forward reads off its module."""
+    known = {name for function in _functions(type(module)) for name in _names(function.__code__)}
     for name, value in vars(module).items():
-        numbers = isinstance(value, tuple | list) and len(value) > 1 and all(type(item) is int for item in value)
-        if numbers and name in known and set(value) <= last and len(set(value)) == len(value):
-            yield Sign(f"{type(module).__name__}.{name}", f"the value {value}")
+        if name in known and (_are_axes(value, axes) or _is_for_axes(value, axes) or _is_pattern(value, axes)):
+            yield Sign(f"{type(module).__name__}.{name}", f"the value {getattr(value, '__name__', repr(value))}")
+
+
+def _are_axes(value: object, axes: int) -> bool:
+    numbers = isinstance(value, tuple | list) and len(value) > 1 and all(type(item) is int for item in value)
+    return numbers and len(set(value)) == len(value) and _spatial(axes) >= set(value)  # type: ignore[arg-type, call-overload]
+
+
+def _is_for_axes(value: object, axes: int) -> bool:
+    function = getattr(value, "func", value)  # of a partial
+    name = getattr(function, "__name__", "")
+    return not isinstance(function, type | nn.Module) and re.fullmatch(rf"[a-z_]+{axes}d_?", name) is not None
+
+
+def _spatial(axes: int) -> set[int]:
+    """The numbers of the axes behind the channels."""
+    return {*range(2, axes + 2), *range(-axes, 0)}
 
 
 @lru_cache(maxsize=4096)
@@ -181,11 +197,33 @@ def _reduces(node: ast.AST, axes: int, function: FunctionType) -> bool:
     if not isinstance(node, ast.Call) or _last(node.func) not in _REDUCING | _MOVING:
         return False
     several = [part for part in ast.walk(node) if isinstance(part, ast.Tuple | ast.List)]
-    last = {*range(2, axes + 2), *range(-axes, 0)}
+    last = _spatial(axes)
     if any(len(part.elts) > 1 and last & set(map(_number, part.elts)) for part in several):
         return True
     numbers = {_number(arg) for arg in (*node.args, *(keyword.value for keyword in node.keywords))}
+    if _last(node.func) in _POOLING and axes > 1 and not _is_flat(node):
+        return bool(last & numbers)
     return axes + 1 in numbers and axes > 1
+
+
+def _is_flat(node: ast.Call) -> bool:
+    """Whether what is averaged has been flattened right before."""
+    return any(_last(part) in ("flatten", "view", "reshape") for part in ast.walk(node) if isinstance(part, ast.Call))
+
+
+def _rearranges(node: ast.AST, axes: int, function: FunctionType) -> bool:
+    """`rearrange(x, "b c h w -> b (h w) c")`, `torch.einsum("nchw,nc->nhw", x, y)`."""
+    if not isinstance(node, ast.Call) or _last(node.func) not in ("rearrange", "reduce", "repeat", "einsum"):
+        return False
+    return any(isinstance(arg, ast.Constant) and _is_pattern(arg.value, axes) for arg in node.args)
+
+
+def _is_pattern(value: object, axes: int) -> bool:
+    """Whether it is a pattern of einops or einsum with as many axes as images have."""
+    if not isinstance(value, str) or "->" not in value or "..." in value:
+        return False
+    terms = [term.strip() for side in value.split("->") for term in side.split(",")]
+    return any(len(term.split() if " " in term else term) == axes + 2 for term in terms)
 
 
 def _unpacks(node: ast.AST, axes: int, function: FunctionType) -> bool:
@@ -227,7 +265,7 @@ def _is_length_of_shape(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and _last(node.func) == "len" and any(map(_is_shape, node.args))
 
 
-_CHECKS = (_calls_for_axes, _reshapes, _reduces, _unpacks, _picks, _compares)
+_CHECKS = (_calls_for_axes, _reshapes, _reduces, _rearranges, _unpacks, _picks, _compares)
 
 
 def _last(node: ast.AST) -> str:

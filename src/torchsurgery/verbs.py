@@ -10,6 +10,7 @@ from torch import nn
 
 from . import importance
 from .edits import New
+from .ends import Fill
 from .importance import Importance
 from .plans import Plan, plan
 from .selection import Target
@@ -241,6 +242,60 @@ def prune(
         outputs=outputs,
     )
     return planned.apply(optimizer=optimizer, ema=ema)
+
+
+def set_inputs(model: nn.Module, channels: int, *, fill: Fill = "zeros", example_inputs: Any = None) -> Surgery:
+    """Have the model take another number of channels: in place, all or nothing; see `Plan.set_inputs`.
+
+    Args:
+        model: The model; it is changed in place.
+        channels: How many it is to take.
+        fill: What the columns of further channels begin as: "zeros", or "repeat" for the old ones in turn, rescaled.
+        example_inputs: What it is called with now: a tensor, a tuple of positional or a dict of keyword arguments. By
+            default, what its configuration or its first layer asks for is tried.
+
+    Returns:
+        The surgery that was done; `surgery.undo()` takes it back.
+
+    Raises:
+        PlanError: if the input can't be followed to its first layers, or is one of several. Nothing has changed then.
+        TraceError: if the model can't be run on these inputs.
+
+    Example:
+        >>> ts.set_inputs(model, channels=4)
+        Surgery on ResNet: 1 layer replaced · params 11,689,512 → 11,692,648 · undo() takes it back
+        >>> model(torch.randn(1, 4, 64, 64)).shape
+        torch.Size([1, 1000])
+    """
+    return plan(model).set_inputs(channels, fill=fill, example_inputs=example_inputs).apply()
+
+
+def set_outputs(
+    model: nn.Module, number: int, *, keep: Sequence[int | None] | None = None, example_inputs: Any = None
+) -> Surgery:
+    """Have the model tell another number of classes: in place, all or nothing; see `Plan.set_outputs`.
+
+    Args:
+        model: The model; it is changed in place.
+        number: How many classes it is to tell.
+        keep: Old classes that go on, in the places that they have here; None is a new class.
+        example_inputs: What it is called with: a tensor, a tuple of positional or a dict of keyword arguments. By
+            default, what its configuration or its first layer asks for is tried.
+
+    Returns:
+        The surgery that was done; `surgery.undo()` takes it back.
+
+    Raises:
+        PlanError: if it isn't clear which layers tell the classes; the candidates are named. Nothing has changed then.
+        TraceError: if the model can't be run on these inputs.
+
+    Example:
+        >>> ts.set_outputs(model, 10)
+        Surgery on ResNet: 1 layer replaced · params 11,689,512 → 11,181,642 · undo() takes it back
+        >>> model(x).shape
+        torch.Size([2, 10])
+    """
+    return plan(model).set_outputs(number, keep=keep, example_inputs=example_inputs).apply()
 
 
 @contextmanager

@@ -23,7 +23,7 @@ class Net(nn.Module):
         x = F.dropout(x, p=self.p, training=self.training)
         x = F.dropout(x, self.options.rate, self.training, True)
         x = F.leaky_relu(x, SLOPE)
-        x = F.max_pool2d(x, (self.kernel // 2, 3), stride=-(-1))
+        x = F.max_pool2d(x, (self.kernel // 2, 3), stride=-(-1))  # noqa: B002
         x = torch.flatten(x, 1)
         x = x.softmax(-1)
         return self.refused(x, k) + self.mask.relu() + self.options.relu()

@@ -49,7 +49,7 @@ def test_every_spelling_and_the_methods_on_the_way():
         "torch.relu_(x)",
     ]
     first, *_, last = find(Spelled).calls
-    assert (first.number, first.among, first.method, first.where) == (1, 8, "forward", f"{__file__}:22")
+    assert (first.number, first.among, first.method, first.where) == (1, 8, "forward", f"{__file__}:21")
     assert (last.number, last.among, last.method) == (8, 8, "more")
 
 
@@ -156,7 +156,11 @@ class Hidden(nn.Module):
     ("kind", "where", "why"),
     [
         (Below, ["Above.forward"], "it is reached through super()"),
-        (Hidden, ["Hidden.forward"], "a decorator has put something around it that can't be put around another function"),
+        (
+            Hidden,
+            ["Hidden.forward"],
+            "a decorator has put something around it that can't be put around another function",
+        ),
     ],
 )
 def test_out_of_reach(kind, where, why):

@@ -58,8 +58,8 @@ class Grouped(nn.Module):
             nn.Conv2d(3, 8, 1),
             nn.Conv2d(8, 8, 3, groups=8),
             nn.Conv2d(8, 12, 1, groups=4),
-            nn.ConvTranspose2d(12, 6, 2, 2, groups=2),
-            nn.ConvTranspose2d(6, 4, 2, 2),
+            nn.ConvTranspose2d(12, 8, 2, 2, groups=4),
+            nn.ConvTranspose2d(8, 4, 2, 2),
             nn.Conv2d(4, 2, 1),
         )
 
@@ -98,7 +98,7 @@ class Heads(nn.Module):
 
 
 class Shared(nn.Module):
-    """Grouped-query attention: 8 heads share 2 sets of keys and values; a gated feed-forward; root-mean-square norms."""
+    """Grouped-query attention: 8 heads share 2 sets of keys and values; a gated feed-forward."""
 
     inputs = (2, 7, 16)
 

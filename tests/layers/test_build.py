@@ -45,6 +45,13 @@ def test_memory_format_is_carried(cls, form):
     assert like(cls(4, 8, 3), cls, kernel_size=5).weight.is_contiguous()
 
 
+@pytest.mark.parametrize(("cls", "form"), [(nn.Conv2d, torch.channels_last), (nn.Conv3d, torch.channels_last_3d)])
+def test_memory_format_of_a_kernel_of_one_tap_is_carried(cls, form):
+    # Such a kernel is contiguous in every format.
+    assert like(cls(4, 8, 1).to(memory_format=form), cls, kernel_size=3).weight.is_contiguous(memory_format=form)
+    assert like(cls(4, 8, 1), cls, kernel_size=3).weight.is_contiguous()
+
+
 def test_tensors_are_the_same_objects():
     old = nn.BatchNorm2d(4)
     new = like(old, nn.BatchNorm3d)

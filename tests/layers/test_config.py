@@ -565,6 +565,17 @@ class Closure(nn.Module):
         return self.function(x)
 
 
+class NormAndAct(nn.BatchNorm1d):
+    """As timm's BatchNormAct2d: it keeps the activation that its arguments come to, and neither of these."""
+
+    def __init__(self, num_features, eps=1e-5, apply_act=True, act_layer=nn.ReLU):
+        super().__init__(num_features, eps)
+        self.act = act_layer() if apply_act else nn.Identity()
+
+    def forward(self, x):
+        return self.act(super().forward(x))
+
+
 def mean_and_weight():
     return torch.rand(3), torch.rand(3)
 
@@ -584,6 +595,8 @@ OWN = {
     "a start": lambda: Initial(3, start=7.0),
     "a hook of its own": lambda: WithHook(3, 2, 0.5),
     "a closure": lambda: Closure(2.0, 1.0),
+    "a switch that shows in a part": lambda: NormAndAct(3, 0.1, apply_act=False),
+    "a class that shows in a part": lambda: NormAndAct(3, 0.1, act_layer=nn.SiLU),
 }
 
 

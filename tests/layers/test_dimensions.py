@@ -283,6 +283,8 @@ def test_a_forward_of_ones_own():
     [
         (nn.PixelShuffle(2), "no counterpart"),
         (nn.Unfold(3), "no counterpart"),
+        (nn.Softmax(2), "works along an axis"),
+        (nn.GLU(-3), "works along an axis"),
         (nn.Upsample(scale_factor=2, mode="bicubic"), "bicubic"),
         (nn.Flatten(1, 2), "written for 2 axes"),
         (nn.Unflatten(1, (2, 2)), "fixes the axes"),
@@ -295,7 +297,15 @@ def test_layers_of_any_number_of_axes_that_are_set_for_one(old, words):
 
 
 def test_layers_that_stay():
-    for old in (nn.Flatten(), nn.Flatten(2), nn.ReLU(), nn.GroupNorm(2, 4), nn.LayerNorm(4), nn.Linear(2, 2)):
+    for old in (
+        nn.Flatten(),
+        nn.Flatten(2),
+        nn.ReLU(),
+        nn.GroupNorm(2, 4),
+        nn.LayerNorm(4),
+        nn.Linear(2, 2),
+        nn.Softmax(-1),
+    ):
         assert settled_for(old, 2, Axes(3)) is None and axes_of_layer(type(old)) is None
     assert build(settled_for(nn.Flatten(1, 3), 2, Axes(3)), nn.Flatten()).end_dim == -1
     assert sets_axes(nn.Conv2d) and not sets_axes(nn.BatchNorm2d)

@@ -104,9 +104,10 @@ def of_torch(function: FunctionType) -> bool:
     return (function.__module__ or "").split(".")[0] == "torch"
 
 
-def calls_in(source: Source) -> Iterator[ast.Call]:
-    """All calls of a function, in a fixed order: that by which `Call.which` counts."""
-    return (node for node in ast.walk(source.node) if isinstance(node, ast.Call))
+def calls_in(source: Source) -> list[ast.Call]:
+    """All calls of a function in the order in which they end: the inner one of two goes before the outer."""
+    calls = [node for node in ast.walk(source.node) if isinstance(node, ast.Call)]
+    return sorted(calls, key=lambda node: (node.end_lineno, node.end_col_offset))
 
 
 def _numbered(findings: Findings) -> Findings:
@@ -145,7 +146,7 @@ class _Reader:
             self._without_source(function, str(err))
             return [n for n in function.__code__.co_names if n != "forward"]
         method = Method(source)
-        self.findings.calls += sorted(method.calls(name), key=lambda call: (call.where, call.which))
+        self.findings.calls += method.calls(name)
         self.findings.written |= method.written
         self.findings.over_children |= method.over_children
         self._passed_on(method)

@@ -85,7 +85,10 @@ def functions_in(target: object) -> Iterator[Function]:
 
 def with_calls(draft: Draft, functions: Iterable[Function]) -> Draft:
     """A draft that has a layer for every call of these functions."""
-    wanted, extended = set(functions), draft.copy()
+    wanted = set(functions)
+    if not wanted:
+        return draft
+    extended = draft.copy()
     for module in list(draft.spots()):
         for layer in layers_at(draft, module, wanted):
             extended.add(module, _PENDING[layer].layer, layer)

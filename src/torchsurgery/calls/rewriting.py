@@ -135,7 +135,7 @@ def _calls(kind: type[nn.Module], sites: list[Site], source: Source) -> dict[int
 def _with_layers(source: Source, calls: dict[int, tuple[Call, Site]]) -> ast.FunctionDef:
     """A copy of the definition in which those calls are made on layers."""
     twin = Source(source.wrappers, source.function, copy.deepcopy(source.node), source.inside)
-    nodes = list(calls_in(twin))
+    nodes = calls_in(twin)
     by_node = {id(nodes[i]): (*found, input_of(nodes[i], found[0])) for i, found in calls.items()}
     return _Layers(by_node).visit(twin.node)  # type: ignore[no-any-return]
 

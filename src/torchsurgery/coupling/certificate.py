@@ -30,6 +30,7 @@ def certify(before: Coupling, after: Coupling, cut: Cut, dead: Flags) -> None:
     _same_answers(before, after)
     _same_sizes(before, after, cut)
     old, new, places = _entries(before, after, cut)
+    entries = old, new
     vanished = _vanished(before, dead)
     old, new = _canonical(before.classes, vanished)[old], _canonical(after.classes, np.zeros(0, np.int64))[new]
     known = (old > 0) & (new > 0)
@@ -37,17 +38,18 @@ def certify(before: Coupling, after: Coupling, cut: Cut, dead: Flags) -> None:
     order = np.argsort(new, kind="stable")
     old, new, places = old[order], new[order], places[order]
     if not len(new):
-        return
+        return None
     first = np.concatenate([[True], new[1:] != new[:-1]])
     lead = np.maximum.accumulate(np.where(first, np.arange(len(new)), 0))
     wrong = np.nonzero(old != old[lead])[0]
-    if len(wrong):
-        one, other = (_place(before, int(places[i])) for i in (wrong[0], lead[wrong[0]]))
-        raise VerificationError(
-            f"the altered model puts entries together that were apart: {one} and {other}.",
-            f"{len(wrong)} of {len(new)} entries don't fit; nothing has been changed",
-            way_out="this is a fault of torchsurgery: please report it with the model",
-        )
+    if not len(wrong):
+        return _same_products(before.classes, after.classes, *entries)
+    one, other = (_place(before, int(places[i])) for i in (wrong[0], lead[wrong[0]]))
+    raise VerificationError(
+        f"the altered model puts entries together that were apart: {one} and {other}.",
+        f"{len(wrong)} of {len(new)} entries don't fit; nothing has been changed",
+        way_out="this is a fault of torchsurgery: please report it with the model",
+    )
 
 
 def _same_answers(before: Coupling, after: Coupling) -> None:
@@ -62,6 +64,13 @@ def _same_answers(before: Coupling, after: Coupling) -> None:
 
 
 def _same_sizes(before: Coupling, after: Coupling, cut: Cut) -> None:
+    if list(before.record.leaves) != list(after.record.leaves):
+        odd = set(before.record.leaves).symmetric_difference(after.record.leaves)
+        raise VerificationError(
+            f"the altered model has other tensors than before: {', '.join(sorted(odd)[:4])}.",
+            "a tensor that was shared is no longer, or the other way round",
+            way_out="this is a fault of torchsurgery: please report it with the model",
+        )
     for leaf, axes in before.record.leaves.items():
         others = after.record.leaves.get(leaf, [])
         want = [len(cut.kept.get(leaf, {}).get(dim, axis)) for dim, axis in enumerate(axes)]
@@ -87,6 +96,39 @@ def _entries(before: Coupling, after: Coupling, cut: Cut) -> tuple[Axis, Axis, A
                 places.append(np.full(len(other), number * 64 + dim))
     empty = [np.zeros(0, np.int64)]
     return np.concatenate(empty + old), np.concatenate(empty + new), np.concatenate(empty + places)
+
+
+def _same_products(before: Classes, after: Classes, old: Axis, new: Axis) -> None:
+    """Raise unless all that a new prime class is found in has an old one in common: a head must lie in one head."""
+    pairs = np.unique(np.stack([new, old], 1)[(new > 0) & (old > 0)], axis=0)
+    if not len(pairs):
+        return
+    row, mine = _expanded(after, pairs[:, 0])
+    again, theirs = _expanded(before, pairs[row, 1])
+    met = np.stack([mine[again], theirs], 1)
+    known, times = np.unique(met, axis=0, return_counts=True)
+    best = np.zeros(after.count, np.int64)
+    np.maximum.at(best, known[:, 0], times)
+    wrong = np.nonzero(best < np.bincount(mine, minlength=after.count))[0]
+    if len(wrong):
+        raise VerificationError(
+            "the altered model divides its channels otherwise than before, such as into other heads.",
+            f"{len(wrong)} of {len(np.unique(mine))} sets of entries lie across several old ones",
+            way_out="a size in its code does not follow: keep this layer, with  ignore=",
+        )
+
+
+def _expanded(classes: Classes, of: Axis) -> tuple[Axis, Axis]:
+    """The prime classes of each given class, with which one it was."""
+    row = np.full(classes.count, -1, np.int64)
+    row[classes.whole] = np.arange(len(classes.whole))
+    at = row[of]
+    columns = np.zeros((len(of), max(1, classes.primes.shape[1] if classes.primes.ndim == 2 else 1)), np.int64)
+    columns[:, 0] = of
+    if (at >= 0).any():
+        columns[at >= 0] = classes.primes[at[at >= 0]]
+    which, column = np.nonzero(columns > 0)
+    return which, columns[which, column]
 
 
 def _vanished(before: Coupling, dead: Flags) -> Axis:

@@ -15,7 +15,7 @@ from .rules import Call, freeze_all, serves
 @serves(
     """_elementwise dropout feature_dropout native_dropout alpha_dropout feature_alpha_dropout to contiguous type_as
     _to_copy hardswish hardsigmoid elu selu celu relu6 rsub copy fill bernoulli masked_fill type detach alias clone
-    prelu _prelu_kernel zero tril triu float half bool int long double bfloat16 __and__ __or__ __xor__ exponential
+    zero float half bool int long double bfloat16 __and__ __or__ __xor__ exponential
     uniform normal random nan_to_num where isfinite isnan isinf xlogy rrelu rrelu_with_noise threshold hardtanh softplus
     log_sigmoid hardshrink softshrink cast conj resolve_conj resolve_neg isclose mish logit square requires_grad _conj
     _neg_view real imag to_dense lift_fresh lift cpu cuda positive data"""
@@ -124,6 +124,27 @@ def chosen_entries(call: Call) -> None:
         else:
             here.pop(dim)
         call.give(tensor, here)
+
+
+@serves("tril triu")
+def triangle(call: Call) -> None:
+    """Which entries are zeroed depends on their places along the last two axes."""
+    axes = call.axes(call.args[0])
+    for axis in axes[-2:]:
+        call.freeze(axis, f"{call.name} goes by its entries' places")
+    call.give(call.out, axes)
+
+
+@serves("prelu _prelu_kernel")
+def prelu(call: Call) -> None:
+    """The slopes are those of the second axis; the kernel gets them in the shape to be broadcast."""
+    x, slopes = call.args
+    if call.name == "_prelu_kernel" or x.dim() < 2 or slopes.numel() == 1:
+        return elementwise(call)
+    axes, own = call.axes(x), call.axes(slopes)[0]
+    call.tie(axes[1], own)
+    call.role(own, "both")
+    return call.give(call.out, axes)
 
 
 @serves("glu")

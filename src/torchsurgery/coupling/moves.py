@@ -81,22 +81,23 @@ def mirror_pad(call: Call) -> None:
     call.give(out, axes)
 
 
-@serves("flip fliplr flipud repeat tile repeat_interleave rot90 diagonal diag_embed unfold")
+@serves("flip fliplr flipud repeat tile repeat_interleave")
 def relabelled(call: Call) -> None:
     """The operation itself, done on the ids: entry after entry it shows what comes from where."""
     x, out = call.args[0], call.out
     if not isinstance(x, Tensor) or len(call.tensors) > 1:
         return freeze_all(call, f"{call.name} by numbers that aren't known beforehand")
     axes = call.axes(x)
-    found: list[list[Axis]] = [[] for _ in out.shape]
+    found: list[Axis | None] = [None] * out.dim()
     for dim, axis in enumerate(axes):
         if not is_fixed(axis):
             _relabel(call, x, dim, axis, found)
-    return call.give(out, [_joint(call, parts, size) for parts, size in zip(found, out.shape, strict=True)])
+    pairs = zip(found, out.shape, strict=True)
+    return call.give(out, [call.fixed(n, f"made by {call.name}") if axis is None else axis for axis, n in pairs])
 
 
-def _relabel(call: Call, x: Tensor, dim: int, axis: Axis, found: list[list[Axis]]) -> None:
-    """Where the entries of one axis come to lie: on one axis of the result, or split over several."""
+def _relabel(call: Call, x: Tensor, dim: int, axis: Axis, found: list[Axis | None]) -> None:
+    """Where the entries of one axis come to lie on an axis of the result."""
     shape = [1] * x.dim()
     shape[dim] = len(axis)
     with _disable_current_modes():
@@ -111,24 +112,9 @@ def _relabel(call: Call, x: Tensor, dim: int, axis: Axis, found: list[list[Axis]
     if not varying:
         call.freeze(axis, f"{call.name} spreads one entry")
     elif len(varying) == 1:
-        found[varying[0]].append(flat)
-    elif "repeat" in call.name or call.name == "tile":
-        call.freeze(axis, f"{call.name} lays it over several axes")
+        found[varying[0]] = flat
     else:
-        for i, part in zip(varying, call.ledger.split(flat.reshape(-1), flat.shape), strict=True):
-            found[i].append(part)
-
-
-def _joint(call: Call, parts: list[Axis], size: int) -> Axis:
-    """An axis that entries of several axes make up: it lives where all of them do."""
-    parts = [part for part in parts if not is_fixed(part)]
-    if not parts:
-        return call.fixed(size, f"made by {call.name}")
-    if len(parts) == 1:
-        return parts[0]
-    whole = call.ledger.fresh(size)
-    call.ledger.product(whole, parts)
-    return whole
+        call.freeze(axis, f"{call.name} lays it over several axes")
 
 
 @serves("roll")
@@ -163,7 +149,16 @@ def shuffle(call: Call) -> None:
     return call.give(out, [*axes[:-3], channels, *tail])
 
 
-@serves("im2col unfold_copy")
+@serves("unfold")
+def sliding(call: Call) -> None:
+    """Windows over one axis."""
+    axes, dim = call.axes(call.args[0]), call.dim("dimension")
+    call.freeze(axes[dim], "unfold goes by its entries' places")
+    axes[dim] = call.fixed(call.out.shape[dim], "windows of unfold")
+    call.give(call.out, [*axes, call.fixed(call.out.shape[-1], "windows of unfold")])
+
+
+@serves("im2col")
 def windows(call: Call) -> None:
     """(N, C, H, W) → (N, C · k · k, positions)."""
     x, out = call.args[0], call.out

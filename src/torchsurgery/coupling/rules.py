@@ -52,6 +52,7 @@ class Record:
         roles: The id of a leaf's axis → "in", "out" or "both".
         balanced: Axes that must have equal numbers of entries: the parts of a `chunk`.
         answers: The shapes of the tensors that the model returned.
+        caches: (module, attribute) of dictionaries into which the forward puts tensors.
         mixing: Axes over which an operation reduces or normalises, so that zeroing an entry isn't removing it.
         work: What the multiplications of an operation are the product of: axes and a constant.
         unknown: Operations without a rule, with how often they came.
@@ -66,6 +67,7 @@ class Record:
         self.touched: set[str] = set()
         self.balanced: list[list[Axis]] = []
         self.answers: list[tuple[int, ...]] = []
+        self.caches: list[tuple[str, str]] = []
         self.mixing: list[tuple[Axis, int]] = []
         self.work: list[tuple[int, tuple[Axis, ...]]] = []
         self.unknown: dict[str, int] = {}
@@ -184,7 +186,7 @@ class Call:
     def size(self, value: Any, axis: Axis) -> None:
         """The code gives this integer as the number of entries of an axis; a plain one must stay true."""
         if isinstance(value, Traced):
-            if not is_fixed(axis):
+            if len(axis) > 1:
                 self.record.integers.sites.append(Site(expression_of(value), axis, self.ledger.where))
         elif isinstance(value, int) and value >= 0:
             self.freeze(axis, f"the code says {value}")

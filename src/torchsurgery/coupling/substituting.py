@@ -38,19 +38,30 @@ def stand_in(tensor: Tensor, on_meta: bool) -> Tensor:
 
 
 @contextmanager
-def kept(modules: list[nn.Module]) -> Iterator[None]:
+def kept(names: Mapping[nn.Module, str], record: Record) -> Iterator[None]:
     """A block after which every module has the class, the attributes and the entries of containers that it had."""
-    before = [(module, type(module), module.__dict__.copy(), _containers(module)) for module in modules]
+    before = [(module, type(module), module.__dict__.copy(), _containers(module)) for module in names]
     try:
         with random_state_kept():
             yield
     finally:
         for module, kind, state, containers in before:
+            _note_caches(record, names[module], state, containers)
             if type(module) is not kind:
                 object.__setattr__(module, "__class__", kind)
             _put_back(module.__dict__, state)
             for container, content in containers:
                 _refill(container, content)
+
+
+def _note_caches(record: Record, name: str, state: Mapping[str, Any], containers: list[tuple[Any, Any]]) -> None:
+    """A dictionary into which the forward has put tensors is a cache: what it holds fits these widths only."""
+    filled = [id(c) for c, content in containers if isinstance(c, dict) and _has_new_tensors(c, content)]
+    record.caches += [(name, key) for key, value in state.items() if id(value) in filled and not key.startswith("_")]
+
+
+def _has_new_tensors(container: Mapping[Any, Any], content: Mapping[Any, Any]) -> bool:
+    return any(isinstance(value, Tensor) for key, value in container.items() if key not in content)
 
 
 def _containers(module: nn.Module) -> list[tuple[Any, Any]]:
@@ -156,7 +167,7 @@ def run(
         see: Is given the output, before anything is put back.
     """
     operations = Operations(record, on_meta)
-    with kept(list(names)), plain_kernels(), torch.inference_mode():
+    with kept(names, record), plain_kernels(), torch.inference_mode():
         for module in names:
             if is_plain_attention(module):
                 object.__setattr__(module, "__class__", Attention)

@@ -71,6 +71,8 @@ class Conversion:
     adopts: bool = False
     # Other layers whose tensors the origins are computed from, by the prefix under which they name them.
     beside: Mapping[str, nn.Module] = field(default_factory=dict)
+    # Whether the spare layer is initialised already.
+    ready: bool = False
     # The skeleton that told the shapes: a user's constructor need not run twice. `build` takes it out.
     spare: list[nn.Module] = field(default_factory=list, repr=False, compare=False)
 
@@ -237,6 +239,11 @@ def _others(old: type) -> list[str]:
 def targets_of(old: type) -> list[type]:
     """The classes that a layer of class `old` has rules for, the nearest first."""
     return list(dict.fromkeys(b for base in old.__mro__ for a, b in _RULES if a is base))
+
+
+def registered() -> set[type]:
+    """The classes that there are rules for."""
+    return {old for old, _ in _RULES}
 
 
 # --- convert
@@ -438,8 +445,11 @@ def _lost(tensors: Mapping[str, Tensor], origins: Mapping[str, Origin]) -> tuple
 
 
 def _constructed(conversion: Conversion, reference: Tensor | None) -> nn.Module:
-    if not any(isinstance(origin, Initialised) for origin in conversion.origins.values()):
-        return conversion.spare.pop() if conversion.spare else skeleton(conversion.new, conversion.config)
+    initialised = any(isinstance(origin, Initialised) for origin in conversion.origins.values())
+    if conversion.spare and (conversion.ready or not initialised):
+        return conversion.spare.pop()
+    if not initialised:
+        return skeleton(conversion.new, conversion.config)
     return real(conversion.new, conversion.config, None if reference is None else reference.device)
 
 

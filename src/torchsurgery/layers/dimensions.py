@@ -82,6 +82,11 @@ def axes_of_layer(cls: type) -> int | None:
     return family.axes if family else None
 
 
+def families() -> list[Mapping[int, type[nn.Module]]]:
+    """The layers that turn into each other, by their numbers of axes."""
+    return list({id(family.members): family.members for family in _FAMILIES.values()}.values())
+
+
 def sets_axes(cls: type) -> bool:
     """Whether a layer of this class tells how many axes its model has; a norm may also stand where none is left."""
     return axes_of_layer(cls) is not None and not issubclass(cls, (*BATCH, *INSTANCE, *DROPOUTS))
@@ -464,3 +469,14 @@ def _over_the_last(old: nn.LayerNorm | nn.RMSNorm, own: int, axes: Axes) -> Conv
             way_out="ts.replace(model, name, nn.GroupNorm, num_groups=1) first",
         )
     return None
+
+
+@settles(nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.GLU)
+def _along(old: nn.Softmax | nn.LogSoftmax | nn.Softmin | nn.GLU, own: int, axes: Axes) -> Conversion | None:
+    if old.dim is None or -1 <= old.dim <= 1:
+        return None
+    raise ConfigError(
+        f"{type(old).__name__}(dim={old.dim}) works along an axis that is another one then.",
+        got=old.dim,
+        way_out="ts.replace(model, name, type(layer), dim=1) first, if that is what is meant",
+    )

@@ -35,7 +35,9 @@ def keeps_channels_apart(layer: nn.Module) -> bool:
 
 def width_in(layer: nn.Module) -> int:
     """How many channels a layer takes."""
-    return int(next(vars(layer)[name] for name in ("in_features", "in_channels", "num_features") if name in vars(layer)))
+    return int(
+        next(vars(layer)[name] for name in ("in_features", "in_channels", "num_features") if name in vars(layer))
+    )
 
 
 def width_out(layer: nn.Module) -> int:
@@ -148,7 +150,9 @@ def with_outputs(layer: nn.Module, rows: Sequence[int | None], why: str) -> Conv
             continue
         if kept:
             along = axis if tensor.dim() > 1 else 0
-            origins[name] = Computed((name,), _rows(kept, tensors_of(fresh)[name].detach(), along), _in_words(kept, rows))
+            origins[name] = Computed(
+                (name,), _rows(kept, tensors_of(fresh)[name].detach(), along), _in_words(kept, rows)
+            )
         else:
             origins[name] = Initialised(why)
     fidelity = Fidelity.INITIALISED if len(kept) < len(rows) else Fidelity.EXACT
@@ -215,4 +219,4 @@ def _conversion(
         if name not in used
     }
     remarks = (remark,) if remark else ()
-    return Conversion(type(layer), {}, {**origins, **same}, fidelity, remarks=remarks, spare=[twin])
+    return Conversion(type(layer), {}, {**origins, **same}, fidelity, remarks=remarks, ready=True, spare=[twin])

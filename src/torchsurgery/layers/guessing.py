@@ -61,6 +61,10 @@ def guesses_of(module: nn.Module, inherited: Config) -> Iterator[Guess]:
             raise not_kept(name)
     for name in own:
         default = signature.defaults.get(name)
+        if isinstance(default, bool) and candidates[name] == [_ABSENT]:
+            candidates[name].append(not default)
+        if isinstance(default, type) and candidates[name] == [_ABSENT]:
+            candidates[name] += list(dict.fromkeys(type(part) for part in module._modules.values() if part is not None))
         candidates[name] += [value for value in unclaimed if default is not None and type(value) is type(default)]
     yield from _in_turn(module, candidates | passed_on, unnamed)
 

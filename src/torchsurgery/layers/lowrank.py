@@ -22,6 +22,7 @@ from .building import once_per_class
 from .config import arguments_of
 from .conv import CONVS
 from .conversion import Conversion, Fidelity
+from .padded import PADDED
 from .refusals import refuse
 
 FACTORS = (nn.Linear, *CONVS)
@@ -53,7 +54,8 @@ class Factoring:
     @cached_property
     def values(self) -> Tensor:
         """The singular values in double precision, largest first: (count, full rank)."""
-        return torch.linalg.svdvals(self.matrices.double())
+        values: Tensor = torch.linalg.svdvals(self.matrices.double())
+        return values
 
     def rank_for(self, energy: float) -> int:
         """The smallest rank that keeps this share of the squared singular values."""
@@ -115,6 +117,8 @@ def factoring(layer: nn.Module, separated: bool = False) -> Factoring:
     if type(layer).forward is not base.forward:
         raise ConfigError("it has a forward of its own", got=type(layer))
     refuse(layer, nn.Sequential)
+    if isinstance(layer, PADDED):
+        raise ConfigError("it pads each side by itself", got=layer)
     if getattr(layer, "groups", 1) != 1:
         raise ConfigError("it is grouped", got=layer)
     if separated and isinstance(layer, nn.Linear):

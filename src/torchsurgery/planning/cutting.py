@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ _PLAIN = frozenset({Tensor, nn.Parameter, nn.Buffer})
 
 def places_of(draft: Draft, edit: Prune) -> tuple[Place, ...]:
     """The layers that a cut changes, in the order of the model."""
-    slices, attributes = _sliced(draft, edit), _by_module(edit.attributes)
+    slices, attributes = _sliced(draft, edit), _by_module(edit)
     return tuple(
         Place(module, tuple(spots.names))
         for module, spots in draft.spots().items()
@@ -40,7 +40,7 @@ def cut_all(scene: Scene, edit: Prune) -> list[Change]:
         CouplingError: if a tensor can't be sliced.
         PlanError: if a layer can't be changed where it stands.
     """
-    slices, attributes = _sliced(scene.draft, edit), _by_module(edit.attributes)
+    slices, attributes = _sliced(scene.draft, edit), _by_module(edit)
     named = frozenset(edit.layers)
     return [_change(scene, place, slices, attributes, named) for place in scene.places]
 
@@ -91,15 +91,16 @@ def _refuse_special(name: str, tensor: Tensor) -> None:
         )
 
 
-def _by_module(attributes: Sequence[tuple[tuple[str, str], int]]) -> dict[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = {}
-    for (module, key), value in attributes:
+def _by_module(edit: Prune) -> dict[str, dict[str, Any]]:
+    """Module → its attributes with their new values: integers, and caches, which begin empty."""
+    found: dict[str, dict[str, Any]] = {}
+    for (module, key), value in (*edit.attributes, *((place, None) for place in edit.caches)):
         found.setdefault(module, {})[key] = value
     return found
 
 
 def _is_touched(
-    module: nn.Module, names: list[str], slices: Mapping[int, _Slice], attributes: Mapping[str, Mapping[str, int]]
+    module: nn.Module, names: list[str], slices: Mapping[int, _Slice], attributes: Mapping[str, Mapping[str, Any]]
 ) -> bool:
     if any(name in attributes for name in names):
         return True
@@ -122,7 +123,7 @@ def _change(
     scene: Scene,
     place: Place,
     slices: Mapping[int, _Slice],
-    attributes: Mapping[str, Mapping[str, int]],
+    attributes: Mapping[str, Mapping[str, Any]],
     named: frozenset[str],
 ) -> Change:
     old = place.module
@@ -181,7 +182,7 @@ def _refreshing(old: nn.Module, new: nn.Module, origins: Mapping[str, Origin]) -
 # --- attributes
 
 
-def _set_all(new: nn.Module, values: Mapping[str, int]) -> None:
+def _set_all(new: nn.Module, values: Mapping[str, Any]) -> None:
     """Set attributes given as "groups", "kernel[1]" or "config.hidden_size"; a config becomes the layer's own."""
     state = vars(new)
     own: set[str] = set()
@@ -193,13 +194,13 @@ def _set_all(new: nn.Module, values: Mapping[str, int]) -> None:
         _set(state, key, value)
 
 
-def _set(state: dict[str, Any], key: str, value: int) -> None:
+def _set(state: dict[str, Any], key: str, value: int | None) -> None:
     first, _, rest = key.partition(".")
     if rest:
         return _set(vars(state[first]), rest, value)
     name, _, index = key.partition("[")
     if not index:
-        state[name] = value
+        state[name] = type(state[name])() if value is None else value
         return None
     items = list(state[name])
     items[int(index.rstrip("]"))] = value
@@ -232,9 +233,10 @@ def _parts(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield f"{name}.", part
 
 
-def _told_integers(place: Place, old: nn.Module, attributes: Mapping[str, Mapping[str, int]]) -> list[str]:
+def _told_integers(place: Place, old: nn.Module, attributes: Mapping[str, Mapping[str, Any]]) -> list[str]:
     found = {key: value for name in place.names for key, value in attributes.get(name, {}).items()}
-    return [f"{key} {_get(vars(old), key)} → {value}" for key, value in found.items()]
+    told = {key: "emptied" if value is None else f"{_get(vars(old), key)} → {value}" for key, value in found.items()}
+    return [f"{key} {what}" for key, what in told.items()]
 
 
 def _get(state: Mapping[str, Any], key: str) -> Any:

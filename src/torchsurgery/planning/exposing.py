@@ -171,12 +171,12 @@ def _fixed(scene: Scene, there: Place) -> str | None:
     name = kind.__name__
     if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict) or find(kind).over_children:
         return f"the forward of {name} goes through its own children, and would call the new layer among them"
-    if any({"__reduce__", "__reduce_ex__"} & vars(base).keys() for base in kind.__mro__[:-1]):
-        return f"{name} says itself how it is pickled, which would lose the new forward"
     if "forward" in vars(scene.draft.standing(module)):
         return "a forward was set on this very instance"
     if not can_become(scene, there, type(module)):
-        return f"its class {type(module).__name__} was generated for this very object"
+        return "its class was generated for this very object"
+    if any({"__reduce__", "__reduce_ex__"} & vars(base).keys() for base in kind.__mro__[:-1]):
+        return f"{name} says itself how it is pickled, which would lose the new forward"
     return None
 
 

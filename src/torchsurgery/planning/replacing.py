@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -54,8 +54,9 @@ def replace_all(scene: Scene, edit: Replace | Remove) -> list[Change]:
 def _replace(scene: Scene, place: Place, edit: Replace, first: bool) -> Change:
     if isinstance(edit.new, type):
         return _by_class(scene, place, edit.new, edit.arguments)
-    if isinstance(edit.new, Converter):
-        return by_conversion(scene, place, edit.new(place.module, place.name))
+    converter = cast(Any, edit.new)
+    if isinstance(converter, Converter):
+        return by_conversion(scene, place, converter(place.module, place.name))
     if isinstance(edit.new, nn.Module):
         return _by_instance(scene, place, edit, edit.new, first)
     refuse_no_factory(place, edit.new)

@@ -1,0 +1,156 @@
+"""The certificate must not let a model pass that runs, has the right shapes, and is wrong."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import torchsurgery as ts
+from coupling.networks import Grouped, Heads, Joined, Residual, Shared, Tied, built
+from torchsurgery import pruning
+
+
+def asked(target, amount):
+    return pruning.Asked(target, amount, None, ts.importance.l2, None, 1, False, None, None, None)
+
+
+def altered(kind, target, amount, spoil):
+    """A network pruned along a cut that `spoil` has changed, and the proof that the cut has to stand."""
+    net, x = built(kind)
+    proof, edit = pruning.prepare(net, asked(target, amount), x)
+    kept = {name: dict(axes) for name, axes in edit.kept.items()}
+    attributes = dict(edit.attributes)
+    spoil(kept, attributes)
+    edit = replace(edit, kept=kept, attributes=tuple(attributes.items()))
+    ts.plan(net, x)._then(edit).apply()
+    return net, x, replace(proof, cut=replace(proof.cut, kept=kept))
+
+
+def nothing(kept, attributes):
+    pass
+
+
+def swap(name, axis):
+    """Two channels kept in the other order."""
+
+    def spoil(kept, attributes):
+        first, second, *rest = kept[name][axis]
+        kept[name][axis] = (second, first, *rest)
+
+    return spoil
+
+
+def exchange(name, axis):
+    """Another channel kept than in the layers coupled to it."""
+
+    def spoil(kept, attributes):
+        indices = kept[name][axis]
+        other = next(i for i in range(max(indices) + 2) if i not in indices)
+        kept[name][axis] = tuple(sorted((*indices[1:], other)))
+
+    return spoil
+
+
+def shift(name, axis, by, width):
+    """The same number of entries, all of them further on."""
+
+    def spoil(kept, attributes):
+        kept[name][axis] = tuple(sorted((i + by) % width for i in kept[name][axis]))
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [(Residual, "stem"), (Joined, "b"), (Grouped, "layers.1"), (Heads, "qkv"), (Shared, "k"), (Tied, "embed")],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_right_cut_passes(kind, target):
+    net, _, proof = altered(kind, target, 0.5, nothing)
+    proof.check(net)
+
+
+WRONG = {
+    "indices swapped in one layer": (Residual, "stem", 0.5, swap("block2.conv1.weight", 1)),
+    "another channel in a normalisation": (Residual, "block1.conv1", 0.5, exchange("block1.bn1.weight", 0)),
+    "another channel in a buffer": (Residual, "block1.conv1", 0.5, exchange("block1.bn1.running_mean", 0)),
+    "a residual branch cut elsewhere": (Residual, "stem", 0.5, exchange("block1.conv2.weight", 0)),
+    "offset of a concatenation": (Joined, "b", 2, shift("c.weight", 1, -4, 10)),
+    "heads cut at the wrong place": (Heads, "qkv", 0.5, shift("qkv.weight", 0, 1, 72)),
+    "heads of the output projection": (Heads, "qkv", 0.5, shift("out.weight", 1, 3, 24)),
+    "queries of other heads than the keys": (Shared, "k", 0.5, shift("q.weight", 0, 16, 32)),
+    "groups of a convolution": (Grouped, "layers.2", 0.25, shift("layers.3.weight", 0, 1, 12)),
+    "gate and value apart": (Shared, "up", 0.5, exchange("up.weight", 0)),
+}
+
+
+@pytest.mark.parametrize(("kind", "target", "amount", "spoil"), WRONG.values(), ids=WRONG)
+def test_a_wrong_cut_does_not(kind, target, amount, spoil):
+    net, _x, proof = altered(kind, target, amount, spoil)
+    with pytest.raises(ts.VerificationError, match="puts entries together that were apart"):
+        proof.check(net)
+
+
+class Halves(nn.Module):
+    """Splits its heads by their number alone, so that a stale one still runs."""
+
+    inputs = (2, 7, 10)
+
+    def __init__(self):
+        super().__init__()
+        self.heads = 4
+        self.q, self.k, self.v, self.o = nn.Linear(10, 24), nn.Linear(10, 24), nn.Linear(10, 24), nn.Linear(24, 10)
+
+    def forward(self, x):
+        n, length, _ = x.shape
+        q, k, v = (f(x).view(n, length, self.heads, -1).transpose(1, 2) for f in (self.q, self.k, self.v))
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v, scale=0.5)
+        return self.o(mixed.transpose(1, 2).flatten(2))
+
+
+def test_a_stale_integer():
+    def forget(kept, attributes):
+        assert attributes.pop(("", "heads")) == 2
+
+    net, x, proof = altered(Halves, "q", 0.5, forget)
+    assert net(x).shape == (2, 7, 10), "it runs"
+    with pytest.raises(ts.VerificationError):
+        proof.check(net)
+
+
+def test_one_of_two_tied_tensors():
+    net, x, proof = altered(Tied, "embed", 0.5, nothing)
+    net.head.weight = nn.Parameter(net.head.weight.detach().clone())
+    assert net(x).shape == (2, 5, 11), "it runs"
+    with pytest.raises(ts.VerificationError, match=r"other tensors than before: head\.weight"):
+        proof.check(net)
+
+
+def test_a_tensor_of_another_size():
+    net, _x, proof = altered(Residual, "stem", 0.5, nothing)
+    net.fc = nn.Linear(4, 5).double()
+    net.block1.conv1 = nn.Conv2d(4, 7, 3, padding=1).double()
+    with pytest.raises(ts.VerificationError, match="does not run any more"):
+        proof.check(net)
+
+
+def test_another_answer():
+    net, _x, proof = altered(Residual, "stem", 0.5, nothing)
+    net.fc = nn.Linear(4, 6).double()
+    with pytest.raises(ts.VerificationError, match="answers tensors of other shapes"):
+        proof.check(net)
+
+
+def test_nothing_is_changed_where_the_certificate_fails(monkeypatch):
+    net, x = built(Residual)
+    before = {name: p for name, p in net.named_parameters()}
+
+    def fail(*_):
+        raise ts.VerificationError("no")
+
+    monkeypatch.setattr(pruning, "certify", fail)
+    with pytest.raises(ts.VerificationError):
+        ts.prune(net, "stem", 0.5, example_inputs=x)
+    assert all(p is before[name] for name, p in net.named_parameters())
+    assert torch.isfinite(net(x)).all()

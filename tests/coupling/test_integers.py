@@ -1,0 +1,111 @@
+"""Integers that remember how they were computed, and what they must become."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from torch import nn
+
+from torchsurgery.coupling.adjusting import adjusted
+from torchsurgery.coupling.atoms import NOWHERE
+from torchsurgery.coupling.integers import Attribute, Integers, Site, Traced, Unsolved, evaluate, in_words, laid_into
+
+
+def test_arithmetic_is_remembered():
+    integers = Integers()
+    heads, width = integers.attribute("", "heads", 4), integers.attribute("", "width", 6)
+    row = heads * width
+    assert row == 24
+    assert isinstance(row, Traced)
+    assert in_words(row.expression) == "heads * width"
+    assert evaluate(row.expression, {Attribute("", "heads"): 2, Attribute("", "width"): 6}) == 12
+    assert evaluate((3 * row // 2 - 1).expression, {Attribute("", "heads"): 2, Attribute("", "width"): 6}) == 17
+    assert evaluate((-row).expression, {Attribute("", "heads"): 2, Attribute("", "width"): 6}) == -12
+    assert evaluate(row.expression, {}) is None
+
+
+def test_behaves_as_an_integer():
+    four = Integers().attribute("", "n", 4)
+    assert {4: "x"}[four] == "x"
+    assert four / 2 == 2.0
+    assert 2**four == 16
+    assert four > 3
+    assert four != 5
+    assert f"{four}" == "4"
+    assert [1, 2, 3, 4, 5][four] == 5
+    assert copy.deepcopy(four) is four
+    assert type(pickle.loads(pickle.dumps(four))) is int
+
+
+def solved(*sites, integers, left):
+    """New attributes for expressions that are the sizes of axes of which so many entries are left."""
+    for number, expression in enumerate(sites):
+        integers.sites.append(Site(expression, np.array([number + 1]), NOWHERE))
+    return adjusted(integers, lambda axis: left[int(axis[0]) - 1])
+
+
+def test_direct():
+    integers = Integers()
+    heads = integers.attribute("a", "heads", 4)
+    assert solved(heads.expression, integers=integers, left=[2]) == {Attribute("a", "heads"): 2}
+    assert adjusted(Integers(), len) == {}
+
+
+def test_one_unknown_of_a_product():
+    integers = Integers()
+    heads, row = integers.attribute("", "heads", 4), integers.attribute("", "row", 24)
+    new = solved(heads.expression, (row // heads).expression, integers=integers, left=[2, 6])
+    assert new == {Attribute("", "heads"): 2, Attribute("", "row"): 12}
+
+
+def test_contradiction():
+    integers = Integers()
+    width = integers.attribute("", "width", 6)
+    with pytest.raises(Unsolved, match="width") as caught:
+        solved(width.expression, width.expression, integers=integers, left=[3, 6])
+    assert len(caught.value.axes) >= 2
+
+
+def test_what_was_compared_and_equal():
+    integers = Integers()
+    width, features = integers.attribute("", "width", 6), integers.attribute("", "features", 6)
+    assert width == features
+    assert solved(width.expression, integers=integers, left=[3]) == {
+        Attribute("", "width"): 3,
+        Attribute("", "features"): 3,
+    }
+
+
+class Holder(nn.Sequential):
+    pass
+
+
+class SomeConfig:
+    def __init__(self):
+        self.hidden_size = 8
+
+
+def test_laid_into_modules_and_their_configs():
+    net = Holder(nn.Conv2d(4, 4, 1, groups=2))
+    net.width, net.shape, net.flag, net.config = 8, [2, 3], True, SomeConfig()
+    config, integers = net.config, Integers()
+    with laid_into({net: "", net[0]: "0"}, integers):
+        assert isinstance(net.width, Traced)
+        assert all(isinstance(n, Traced) for n in net.shape)
+        assert net.flag is True
+        assert isinstance(net[0].groups, Traced)
+        assert type(net[0].kernel_size[0]) is int
+        assert net.config is not config
+        assert isinstance(net.config.hidden_size, Traced)
+    assert net.config is config
+    assert type(config.hidden_size) is int
+    assert type(net.width) is int
+    assert type(net[0].groups) is int
+    assert integers.attributes == {
+        Attribute("", "width"): 8,
+        Attribute("", "shape[0]"): 2,
+        Attribute("", "shape[1]"): 3,
+        Attribute("", "config.hidden_size"): 8,
+        Attribute("0", "groups"): 2,
+    }

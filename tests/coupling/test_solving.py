@@ -1,0 +1,191 @@
+"""Ties, products and what follows from them, on atoms written by hand."""
+
+import numpy as np
+import pytest
+
+from torchsurgery.coupling.atoms import Ledger, broadcast, is_fixed
+from torchsurgery.coupling.paths import Paths
+from torchsurgery.coupling.solving import solve, union
+
+
+def same(classes, *axes):
+    """Whether entry i of all axes is in one class that is not frozen."""
+    labels = [classes.of(axis) for axis in axes]
+    return all(np.array_equal(labels[0], other) for other in labels) and bool((labels[0] > 0).all())
+
+
+def alive(classes, axis, *dead):
+    """Which entries of an axis live when the given atoms die."""
+    flags = np.zeros(classes.count, bool)
+    flags[classes.of(np.array(dead))] = True
+    return classes.alive(flags)[classes.of(axis)].tolist()
+
+
+def test_union_gives_the_smallest_member():
+    parent = union(np.arange(6), np.array([5, 3, 1]), np.array([3, 4, 2]))
+    assert parent.tolist() == [0, 1, 1, 3, 3, 3]
+
+
+def test_union_of_a_long_chain():
+    n = 10_000
+    parent = union(np.arange(n), np.arange(n - 1), np.arange(1, n))
+    assert not parent.any()
+
+
+def test_ties_make_classes():
+    ledger = Ledger()
+    a, b, c = (ledger.fresh(3) for _ in range(3))
+    ledger.tie(a, b)
+    ledger.tie(b, c[::-1])
+    classes = solve(ledger)
+    assert same(classes, a, b, c[::-1])
+    assert len(np.unique(classes.of(a))) == 3
+
+
+def test_freezing_reaches_what_is_tied():
+    ledger = Ledger()
+    a, b = ledger.fresh(3), ledger.fresh(3)
+    ledger.tie(a, b)
+    ledger.freeze(b[:1], "because")
+    classes = solve(ledger)
+    assert classes.of(a).tolist()[0] == 0
+    assert (classes.of(a)[1:] > 0).all()
+    assert Paths(ledger, classes).blame(int(a[0])).what == "because"
+
+
+def test_an_axis_of_one_entry_has_no_atom():
+    ledger = Ledger()
+    assert is_fixed(ledger.fresh(1))
+    assert ledger.size == 1
+
+
+def test_tie_of_different_lengths_is_refused():
+    ledger = Ledger()
+    with pytest.raises(ValueError, match="3 and 4 entries"):
+        ledger.tie(ledger.fresh(3), ledger.fresh(4))
+
+
+def test_split_makes_a_product():
+    ledger = Ledger()
+    row = ledger.fresh(6)
+    heads, width = ledger.split(row, (2, 3))
+    classes = solve(ledger)
+    assert alive(classes, row, heads[1]) == [True] * 3 + [False] * 3
+    assert alive(classes, row, width[0]) == [False, True, True] * 2
+    assert alive(classes, row, heads[0], width[2]) == [False] * 3 + [True, True, False]
+
+
+def test_split_and_merge_are_inverse():
+    ledger = Ledger()
+    row = ledger.fresh(6)
+    parts = ledger.split(row, (2, 3))
+    assert ledger.merge(parts, (2, 3)) is row
+    assert ledger.split(row, (2, 3)) == parts
+    assert len(ledger.products) == 1
+
+
+def test_merge_with_a_fixed_axis_repeats_the_other():
+    ledger = Ledger()
+    channels, positions = ledger.fresh(2), ledger.fixed(3, "positions")
+    assert ledger.merge((channels, positions), (2, 3)).tolist() == np.repeat(channels, 3).tolist()
+    assert ledger.merge((positions, channels), (3, 2)).tolist() == np.tile(channels, 3).tolist()
+    assert ledger.products == []
+
+
+def test_split_of_copies_gives_the_original():
+    ledger = Ledger()
+    channels = ledger.fresh(2)
+    parts = ledger.split(np.repeat(channels, 3), (2, 3))
+    assert parts[0].tolist() == channels.tolist()
+    assert is_fixed(parts[1])
+
+
+def test_factor_that_freezes_later_leaves_the_other():
+    ledger = Ledger()
+    row = ledger.fresh(6)
+    heads, width = ledger.split(row, (2, 3))
+    ledger.freeze(width, "rotated")
+    classes = solve(ledger)
+    assert same(classes, row, np.repeat(heads, 3))
+    assert Paths(ledger, classes).blame(int(width[0])).what == "rotated"
+
+
+def test_product_that_is_frozen_freezes_its_factors():
+    ledger = Ledger()
+    row = ledger.fresh(6)
+    heads, width = ledger.split(row, (2, 3))
+    ledger.freeze(row[:1], "the output")
+    classes = solve(ledger)
+    assert classes.of(heads).tolist()[0] == 0
+    assert classes.of(width).tolist()[0] == 0
+    assert classes.of(heads)[1] > 0
+    paths = Paths(ledger, classes)
+    assert paths.blame(int(heads[0])).what == paths.blame(int(width[0])).what == "the output"
+
+
+def test_all_factors_frozen_freeze_the_product():
+    ledger = Ledger()
+    row = ledger.fresh(6)
+    for part in ledger.split(row, (2, 3)):
+        ledger.freeze(part, "each of them")
+    classes = solve(ledger)
+    assert not classes.of(row).any()
+    assert Paths(ledger, classes).blame(int(row[5])).what == "each of them"
+
+
+def test_products_of_one_class_match_factor_by_factor():
+    ledger = Ledger()
+    one, other = ledger.fresh(6), ledger.fresh(6)
+    a, b = ledger.split(one, (2, 3)), ledger.split(other, (2, 3))
+    ledger.tie(one, other)
+    classes = solve(ledger)
+    assert same(classes, a[0], b[0])
+    assert same(classes, a[1], b[1])
+
+
+def test_a_finer_product_refines_a_coarser_one():
+    ledger = Ledger()
+    one, other = ledger.fresh(12), ledger.fresh(12)
+    coarse, fine = ledger.split(one, (2, 6)), ledger.split(other, (2, 3, 2))
+    ledger.tie(one, other)
+    classes = solve(ledger)
+    assert same(classes, coarse[0], fine[0])
+    assert alive(classes, coarse[1], fine[1][0]) == [False, False, True, True, True, True]
+    assert len(classes.primes_of(classes.of(one))) == 2 + 3 + 2
+
+
+def test_products_that_do_not_match_freeze_with_a_reason():
+    ledger = Ledger()
+    one, other = ledger.fresh(6), ledger.fresh(6)
+    ledger.split(one, (2, 3))
+    ledger.split(other, (3, 2))
+    ledger.tie(one, other)
+    classes = solve(ledger)
+    assert not classes.of(one).any()
+    assert "don't match" in Paths(ledger, classes).blame(int(one[0])).what
+
+
+def test_path_through_products():
+    ledger = Ledger()
+    from torchsurgery.coupling.atoms import Where
+
+    row, other = ledger.fresh(6), ledger.fresh(2)
+    ledger.where = Where("view", "a")
+    heads, _width = ledger.split(row, (2, 3))
+    ledger.where = Where("add", "b")
+    ledger.tie(heads, other)
+    ledger.freeze(_width, "there")
+    classes = solve(ledger)
+    found = Paths(ledger, classes).between(int(row[0]), other)
+    assert [str(step) for step in found] == ["view in a", "add in b"]
+    assert Paths(ledger, classes).between(int(row[0]), other[1:]) is None
+
+
+def test_broadcast_ties_where_two_meet():
+    ledger = Ledger()
+    a, b, c = ledger.fresh(2), ledger.fresh(3), ledger.fresh(3)
+    one = ledger.fixed(1, "")
+    axes = broadcast(ledger, [([a, b], (2, 3)), ([one, c], (1, 3))], (2, 3))
+    assert axes[0] is a
+    assert axes[1] is b
+    assert same(solve(ledger), b, c)
