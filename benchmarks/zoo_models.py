@@ -53,7 +53,7 @@ _SMALLER: dict[str, dict[str, Any]] = {
     **{name: _SMALL_IMAGES for name in ("retinanet", "fcos")},
     **{name: _SMALL_IMAGES | _FEW_REGIONS for name in ("fasterrcnn", "maskrcnn", "keypointrcnn")},
 }
-_FRAMES = {"s3d": (16, 64, 64), "mvit_v1_b": (16, 224, 224), "mvit_v2_s": (16, 224, 224)}
+_FRAMES = {"s3d": (16, 224, 224), "mvit_v1_b": (16, 224, 224), "mvit_v2_s": (16, 224, 224)}
 
 
 def of_torchvision() -> Iterator[Subject]:
@@ -129,7 +129,11 @@ _SMALLEST = re.split(
 _LARGE_IMAGES = re.compile(r"(384|448|512|336|1024)$")
 
 # Where names mislead: those with smaller images; and the number of blocks for what has only large ones.
-_RATHER = {"mobilenetv5": "mobilenetv5_base", "hieradet_sam2": "hieradet_small"}
+_RATHER = {
+    "mobilenetv5": "mobilenetv5_base",
+    "hieradet_sam2": "hieradet_small",
+    "vision_transformer_sam": "samvit_base_patch16_224",
+}
 _DEPTH = {"deepseek_vit_412m": 2, "gemma4_vit_167m": 2, "qwen3_vit_88m": 2}
 
 

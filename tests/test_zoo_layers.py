@@ -79,8 +79,9 @@ def test_what_no_seed_decides_is_compared_in_eval(zoo, subject):
 
 def test_what_fails_is_a_row(zoo, subject):
     row = zoo.measure(subject(nn.Linear(5, 5)))
-    assert (row.layers, row.difference) == (1, "")
-    assert row.problem.startswith("RuntimeError: mat1 and mat2 shapes cannot be multiplied")
+    assert row.difference == ""
+    assert row.problem.startswith("RuntimeError: ")
+    assert "shapes cannot be multiplied (2x4 and 5x5)" in row.problem
 
 
 def test_every_model_is_in_the_results(zoo):

@@ -193,7 +193,7 @@ class _Choice:
             primes = self.classes.primes_of(self.classes.of(axis))
             if not len(primes):
                 raise self._pinned(name, axis, amount)
-            chosen = self.bundles.one_of_each_product(self.bundles.of(primes), lambda b: self._removable(b, amount) > 0)
+            chosen = self.bundles.one_of_each_product(self.bundles.of(primes), lambda b: self._misses(b, amount))
             for bundle in chosen:
                 if bundle.number not in done:
                     done.add(bundle.number)
@@ -250,6 +250,14 @@ class _Choice:
         number = round((amount or 0.0) * bundle.size) if not isinstance(amount, int) else amount
         return self._rounded(bundle, min(number, bundle.size - 1))
 
+    def _misses(self, bundle: Bundle, amount: Amount | None) -> float | None:
+        """By how much of itself a bundle misses an amount, since it has whole channels only; None if it loses none."""
+        number = self._removable(bundle, amount)
+        if number <= 0:
+            return None
+        # Half of three heads is none, where their width can be halved, and the integers of the code with it.
+        return abs(number - amount * bundle.size) / bundle.size if isinstance(amount, float) else 0.0
+
     def _rounded(self, bundle: Bundle, number: int) -> int:
         """Fewer, so that what is left of the widest axis is a multiple of `round_to`."""
         unit, multiple = bundle.unit, self.wish.round_to
@@ -260,7 +268,7 @@ class _Choice:
     def _everywhere(self, amount: Amount | None) -> Flags:
         """So much of every group; of a product one factor, heads rather than their width."""
         bundles = [b for b in self.bundles.all if not self.kept[np.concatenate(b.families)].any() and b.size > 1]
-        chosen = self.bundles.one_of_each_product(bundles, lambda b: self._removable(b, amount) > 0)
+        chosen = self.bundles.one_of_each_product(bundles, lambda b: self._misses(b, amount))
         if self.wish.ranked:
             return self._ranked(chosen, float(amount or 0.0))
         dead = np.zeros(self.classes.count, bool)

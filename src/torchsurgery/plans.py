@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
 from torch import Tensor, nn
 
 from . import history, importance, text
 from .calls.places import functions_in, with_calls
-from .changes import Assign, Change, Planned, Step, Write
+from .changes import Change, Planned, Step
+from .collecting import collection_paused
 from .edits import CallsToLayers, Edit, Fold, Insert, New, Prune, Remove, Replace, Resize, Wrap
 from .ends import (
     Fill,
@@ -29,27 +29,19 @@ from .errors import PlanError, SelectionError
 from .folding import foldable, is_leaf
 from .importance import Importance
 from .inputs import followed
-from .layers.fastpaths import Setting, never_called, reads_children, settings_for
 from .layers.functional import Function
 from .origins import Initialised
-from .planning.cutting import cut_all, places_of
-from .planning.exposing import calls_first, expose_all
-from .planning.folding import fold_all
-from .planning.replacing import replace_all
-from .planning.resizing import attributes_told, resize_all
-from .planning.scene import Scene, tensors_of
-from .planning.surrounding import surround_all
+from .planning.compiling import compile_edit
+from .planning.exposing import calls_first
+from .planning.scene import tensors_of
 from .planning.widths import changes_width
 from .pruning import Asked, prepare, refuse_senseless
 from .randomness import random_state_kept
-from .selection import Place, Selection, Target, resolve
+from .selection import Selection, Target, resolve
 from .stats import Size, size_of
 from .surgery import Surgery, perform
 from .training import carry_optimizers
 from .tree import Draft, every_module, uncompiled
-
-# Edits that come to one change at each place.
-Placed: TypeAlias = Replace | Insert | Remove | Wrap | Fold | Resize
 
 
 @dataclass(frozen=True, eq=False)
@@ -434,8 +426,8 @@ class Plan:
             if exposing is not None:
                 return self._then(exposing)._then(edit)
         draft = self.draft.copy()
-        with random_state_kept():
-            planned = _plan_edit(draft, edit, self._widths_changed())
+        with random_state_kept(), collection_paused():
+            planned = compile_edit(draft, edit, self._widths_changed())
         return Plan(self.model, (*self.planned, planned), self.example_inputs, draft)
 
     @contextmanager
@@ -471,123 +463,13 @@ def plan(model: nn.Module, example_inputs: Any = None) -> Plan:
     return Plan(model, example_inputs=example_inputs)
 
 
-def _plan_edit(draft: Draft, edit: Edit, widths_changed: bool) -> Planned:
-    """The changes of one edit, laid into the draft."""
-    if isinstance(edit, CallsToLayers):
-        return Planned(edit, expose_all(draft, edit))
-    if isinstance(edit, Prune):
-        return Planned(edit, _cut(draft, edit, widths_changed), left=edit.left)
-    if isinstance(edit, Fold):
-        places = _places_named(draft, {name for taking in edit.takings for name in taking if name is not None})
-        return Planned(edit, _changes_at(draft, places, edit, widths_changed), left=edit.left)
-    if isinstance(edit, Resize):
-        changes = _changes_at(draft, _places_named(draft, edit.converters.keys()), edit, widths_changed)
-        return Planned(edit, (*changes, *attributes_told(draft, edit)))
-    places = resolve(draft, (edit.target,), {}, None, False)
-    skipped: tuple[str, ...] = ()
-    if isinstance(edit, Replace | Remove):
-        places, skipped = _outermost(places)
-    elif len(places) > 1 and "" in places[0].names:
-        # What lies inside comes first, since the model's object becomes what is put around it.
-        inside = _changes_at(draft, places[1:], edit, widths_changed)
-        return Planned(edit, (*inside, *_changes_at(draft, places[:1], edit, widths_changed)))
-    left = edit.left if isinstance(edit, Replace) else {}
-    return Planned(edit, _changes_at(draft, places, edit, widths_changed), skipped, left)
-
-
-def _changes_at(draft: Draft, places: tuple[Place, ...], edit: Placed, widths_changed: bool) -> tuple[Change, ...]:
-    scene = Scene(draft, places, widths_changed)
-    if isinstance(edit, Fold):
-        changes = fold_all(scene, edit)
-    elif isinstance(edit, Resize):
-        changes = resize_all(scene, edit)
-    else:
-        changes = replace_all(scene, edit) if isinstance(edit, Replace | Remove) else surround_all(scene, edit)
-    follows: list[Change] = []
-    if scene.has_kind(reads_children):
-        follows = _follow_ups(draft, places, changes)
-        changes = [_warned(draft, place, change) for place, change in zip(places, changes, strict=True)]
-    _lay_in(draft, places, changes)
-    return (*changes, *follows)
-
-
-def _cut(draft: Draft, edit: Prune, widths_changed: bool) -> tuple[Change, ...]:
-    places = places_of(draft, edit)
-    changes = cut_all(Scene(draft, places, widths_changed), edit)
-    # What lies inside of another layer is laid in before that one takes it along.
-    names = {name for place in places for name in place.names}
-    depth = [max(_depth(name, names) for name in place.names) for place in places]
-    for level in sorted(set(depth), reverse=True):
-        here = [i for i, at in enumerate(depth) if at == level]
-        _lay_in(draft, [places[i] for i in here], [changes[i] for i in here])
-    return tuple(sorted(changes, key=lambda change: change.kind == "follow"))
-
-
-def _depth(name: str, names: AbstractSet[str]) -> int:
-    """How many of `names` lie above one of them."""
-    parts = name.split(".") if name else []
-    return sum(".".join(parts[:i]) in names for i in range(len(parts)))
-
-
-def _places_named(draft: Draft, names: AbstractSet[str]) -> tuple[Place, ...]:
-    return tuple(Place(m, tuple(s.names)) for m, s in draft.spots().items() if not names.isdisjoint(s.names))
-
-
-def _lay_in(draft: Draft, places: Iterable[Place], changes: Iterable[Change]) -> None:
-    swaps = []
-    for place, change in zip(places, changes, strict=True):
-        if change.standing is not change.new:
-            draft.become(place.module, change.new)
-        swaps.append((draft.spots()[place.module], change.new))
-        for step in change.steps:
-            if isinstance(step, Assign):
-                draft.assign(step.mapping, step.entries)
-            elif isinstance(step, Write):
-                draft.written[step.reference.spot] = replace(step.reference, module=step.new)
-    draft.put(swaps)
-
-
-def _outermost(places: tuple[Place, ...]) -> tuple[tuple[Place, ...], tuple[str, ...]]:
-    """Those that lie in no other one, and the names of the rest: a layer in a replaced one is no longer there."""
-    names = {name for place in places for name in place.names}
-    if "" in names:
-        return tuple(p for p in places if "" in p.names), tuple(sorted(names - {""}))
-    inside = {p.module for p in places if any(_below(name, names) for name in p.names)}
-    return tuple(p for p in places if p.module not in inside), tuple(p.name for p in places if p.module in inside)
-
-
-def _below(name: str, names: set[str]) -> bool:
-    while "." in name:
-        name = name.rpartition(".")[0]
-        if name in names:
-            return True
-    return False
-
-
-def _warned(draft: Draft, place: Place, change: Change) -> Change:
-    reason = never_called(draft.ancestors(place.name))
-    return replace(change, warnings=(*change.warnings, reason)) if reason else change
-
-
-def _follow_ups(draft: Draft, places: Iterable[Place], changes: Iterable[Change]) -> list[Change]:
-    """Attributes of the modules above that must change with a layer below them."""
-    settings: dict[tuple[int, str], Setting] = {}
-    for place, change in zip(places, changes, strict=True):
-        for name in place.names:
-            for setting in settings_for(draft.ancestors(name), change.new):
-                settings.setdefault((id(setting.module), setting.attribute), setting)
-    return [_follow_up(draft, setting) for setting in settings.values()]
-
-
-def _follow_up(draft: Draft, setting: Setting) -> Change:
-    module = setting.module
-    spots = draft.spots().get(module)
-    step = Assign(module.__dict__, {setting.attribute: setting.value})
-    remark = f"{setting.attribute}={setting.value!r} ({setting.why})"
-    names = tuple(spots.names) if spots else ("",)
-    return Change(
-        "follow", names, module, module, draft.standing(module), (step,), "an attribute is set", remarks=(remark,)
-    )
+def _size(modules: Iterable[nn.Module], entries: Callable[[Any], Mapping[str, Any]] = lambda own: own) -> Size:
+    parameters: list[Tensor | None] = []
+    buffers: list[Tensor | None] = []
+    for module in modules:
+        parameters += entries(module._parameters).values()
+        buffers += entries(module._buffers).values()
+    return size_of((p for p in parameters if p is not None), (b for b in buffers if b is not None))
 
 
 def _alike(original: Plan, averaged: nn.Module) -> Plan:
@@ -627,12 +509,3 @@ def _begin_alike(change: Change, other: Change) -> None:
     for name, tensor in tensors_of(other.new).items():
         if isinstance(other.origins.get(name), Initialised):
             tensor.data.copy_(values[name].data)
-
-
-def _size(modules: Iterable[nn.Module], entries: Callable[[Any], Mapping[str, Any]] = lambda own: own) -> Size:
-    parameters: list[Tensor | None] = []
-    buffers: list[Tensor | None] = []
-    for module in modules:
-        parameters += entries(module._parameters).values()
-        buffers += entries(module._buffers).values()
-    return size_of((p for p in parameters if p is not None), (b for b in buffers if b is not None))

@@ -13,6 +13,7 @@ from torch import nn
 from . import history, text
 from .changes import Add, Become, Change, Put, Refresh, Restore, Retype, Step
 from .checks import check as run_check
+from .collecting import collection_paused
 from .distributed import recount_buffers
 from .errors import PlanError, SurgeryError
 from .layers.building import tensors_of
@@ -122,9 +123,10 @@ def perform(
     restores: list[Restore] = []
     entry: history.Entry | None = None
     try:
-        for step in steps:
-            restores.append(step.snapshot())
-            step.apply()
+        with collection_paused():
+            for step in steps:
+                restores.append(step.snapshot())
+                step.apply()
         entry = history.remember(model, _brought(model, changes), widths_changed)
         _forget_graphs(model)
         recount_buffers(model)

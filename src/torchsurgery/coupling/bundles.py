@@ -58,14 +58,21 @@ class Bundles:
         numbers = {self._number[self._find(int(f))] for f in np.unique(self.families.number[primes]) if f >= 0}
         return [self.all[number] for number in sorted(numbers)]
 
-    def one_of_each_product(self, bundles: Sequence[Bundle], able: Callable[[Bundle], bool]) -> list[Bundle]:
-        """Of bundles that are multiplied with each other, one: the outermost that can lose some, heads before width."""
+    def one_of_each_product(self, bundles: Sequence[Bundle], cost: Callable[[Bundle], float | None]) -> list[Bundle]:
+        """Of bundles that are multiplied with each other, one: the outermost of least cost, heads before their width.
+
+        Args:
+            bundles: To choose from.
+            cost: How badly a bundle comes to what is asked for; None if it can't lose any.
+        """
+        costs = {bundle.number: cost(bundle) for bundle in bundles}
+        able = [(c, number) for number, c in costs.items() if c is not None]
         chosen: list[Bundle] = []
         taken: set[int] = set()
-        for bundle in sorted(bundles, key=lambda b: b.number):
-            if able(bundle) and not self._multiplied[bundle.number] & taken:
-                chosen.append(bundle)
-                taken.add(bundle.number)
+        for _, number in sorted(able):
+            if not self._multiplied[number] & taken:
+                chosen.append(self.all[number])
+                taken.add(number)
         return sorted(chosen, key=lambda b: b.number)
 
     # --- what counts together

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from ..errors import SelectionError, TraceError
-from .atoms import NOWHERE
+from .atoms import NOWHERE, Where
 from .groups import Coupling, layer_of
 from .rules import Notes, Record
 from .solving import solve
@@ -56,6 +56,7 @@ def trace(model: nn.Module, example_inputs: Any, *, outputs: Callable[[Any], Any
     if _unseen(model, record) and _other_mode(model, names, record, given, outputs):
         modes.append("eval" if model.training else "train")
     unseen = tuple(_unseen(model, record))
+    _freeze_unused(record)
     return Coupling(record, solve(record.ledger), unseen, tuple(modes), type(model).__name__, aliases)
 
 
@@ -79,8 +80,16 @@ def _names(model: nn.Module) -> tuple[dict[nn.Module, str], dict[str, str]]:
 
 def _unseen(model: nn.Module, record: Record) -> list[str]:
     """Layers with parameters that nothing was computed with."""
-    own = {name for name, _ in model.named_parameters()}
-    return list(dict.fromkeys(layer_of(leaf) for leaf in record.leaves if leaf in own - record.touched))
+    unused = {name for name, _ in model.named_parameters()} - record.touched
+    return list(dict.fromkeys(layer_of(leaf) for leaf in record.leaves if leaf in unused))
+
+
+def _freeze_unused(record: Record) -> None:
+    """Nothing is known of what a tensor needs with which nothing was computed."""
+    for leaf in record.leaves.keys() - record.touched:
+        record.ledger.where = Where("", layer_of(leaf))
+        for axis in record.leaves[leaf]:
+            record.ledger.freeze(axis, "not used on these inputs")
 
 
 def _followed(model: nn.Module, names: dict[nn.Module, str], given: Arguments, outputs: Choice) -> Record:

@@ -21,6 +21,7 @@ from . import layers, moves  # noqa: F401 - their rules
 from .atoms import Where, is_fixed, words
 from .elementwise import FACTORIES
 from .rules import Call, Notes, Record, freeze_all, is_composite, rule_for
+from .shortcuts import IN_PLACE, SHORT
 from .views import LOOKING
 
 # These tell about a tensor and make none.
@@ -112,6 +113,12 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not self.on_meta:
             return op(*args, **kwargs)
         meta = [tensor.is_meta for tensor in tensors]
+        if meta and all(meta):
+            writes = op._schema.name.endswith("_")
+            short = IN_PLACE.get(name.removesuffix("_")) if writes else SHORT.get(name)
+            out = short(args, kwargs) if short is not None and (writes or not op._schema.is_mutable) else None
+            if out is not None:
+                return out
         if not any(meta):
             return op(*_placed(args), **self._placed_factory(name, args, kwargs))
         if not all(meta):

@@ -1,6 +1,6 @@
 """Layers of torch.nn that read their children's tensors instead of calling them.
 
-`TransformerEncoderLayer` in eval hands `linear1.weight` and its like to one fused kernel, and `TransformerEncoder` nests
+`TransformerEncoderLayer` in eval hands `linear1.weight` and its like to one fused kernel; `TransformerEncoder` nests
 its input on the strength of its first layer's tensors: another child then works in train and is passed over in eval.
 `MultiheadAttention` never calls `out_proj` at all.
 """

@@ -1,0 +1,143 @@
+"""One edit → its changes, laid into a draft: where it applies, what is done there, and what follows elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from typing import TypeAlias
+
+from ..changes import Assign, Change, Planned, Write
+from ..edits import CallsToLayers, Edit, Fold, Insert, Prune, Remove, Replace, Resize, Wrap
+from ..layers.fastpaths import Setting, never_called, reads_children, settings_for
+from ..selection import Place, resolve
+from ..tree import Draft
+from .cutting import cut_all, places_of
+from .exposing import expose_all
+from .folding import fold_all
+from .replacing import replace_all
+from .resizing import attributes_told, resize_all
+from .scene import Scene
+from .surrounding import surround_all
+
+# Edits that come to one change at each place.
+Placed: TypeAlias = Replace | Insert | Remove | Wrap | Fold | Resize
+
+
+def compile_edit(draft: Draft, edit: Edit, widths_changed: bool) -> Planned:
+    """The changes of one edit, laid into the draft."""
+    if isinstance(edit, CallsToLayers):
+        return Planned(edit, expose_all(draft, edit))
+    if isinstance(edit, Prune):
+        return Planned(edit, _cut(draft, edit, widths_changed), left=edit.left)
+    if isinstance(edit, Fold):
+        places = _places_named(draft, {name for taking in edit.takings for name in taking if name is not None})
+        return Planned(edit, _changes_at(draft, places, edit, widths_changed), left=edit.left)
+    if isinstance(edit, Resize):
+        changes = _changes_at(draft, _places_named(draft, edit.converters.keys()), edit, widths_changed)
+        return Planned(edit, (*changes, *attributes_told(draft, edit)))
+    places = resolve(draft, (edit.target,), {}, None, False)
+    skipped: tuple[str, ...] = ()
+    if isinstance(edit, Replace | Remove):
+        places, skipped = _outermost(places)
+    elif len(places) > 1 and "" in places[0].names:
+        # What lies inside comes first, since the model's object becomes what is put around it.
+        inside = _changes_at(draft, places[1:], edit, widths_changed)
+        return Planned(edit, (*inside, *_changes_at(draft, places[:1], edit, widths_changed)))
+    left = edit.left if isinstance(edit, Replace) else {}
+    return Planned(edit, _changes_at(draft, places, edit, widths_changed), skipped, left)
+
+
+def _changes_at(draft: Draft, places: tuple[Place, ...], edit: Placed, widths_changed: bool) -> tuple[Change, ...]:
+    scene = Scene(draft, places, widths_changed)
+    if isinstance(edit, Fold):
+        changes = fold_all(scene, edit)
+    elif isinstance(edit, Resize):
+        changes = resize_all(scene, edit)
+    else:
+        changes = replace_all(scene, edit) if isinstance(edit, Replace | Remove) else surround_all(scene, edit)
+    follows: list[Change] = []
+    if scene.has_kind(reads_children):
+        follows = _follow_ups(draft, places, changes)
+        changes = [_warned(draft, place, change) for place, change in zip(places, changes, strict=True)]
+    _lay_in(draft, places, changes)
+    return (*changes, *follows)
+
+
+def _cut(draft: Draft, edit: Prune, widths_changed: bool) -> tuple[Change, ...]:
+    places = places_of(draft, edit)
+    changes = cut_all(Scene(draft, places, widths_changed), edit)
+    # What lies inside of another layer is laid in before that one takes it along.
+    names = {name for place in places for name in place.names}
+    depth = [max(_depth(name, names) for name in place.names) for place in places]
+    for level in sorted(set(depth), reverse=True):
+        here = [i for i, at in enumerate(depth) if at == level]
+        _lay_in(draft, [places[i] for i in here], [changes[i] for i in here])
+    return tuple(sorted(changes, key=lambda change: change.kind == "follow"))
+
+
+def _depth(name: str, names: AbstractSet[str]) -> int:
+    """How many of `names` lie above one of them."""
+    parts = name.split(".") if name else []
+    return sum(".".join(parts[:i]) in names for i in range(len(parts)))
+
+
+def _places_named(draft: Draft, names: AbstractSet[str]) -> tuple[Place, ...]:
+    return tuple(Place(m, tuple(s.names)) for m, s in draft.spots().items() if not names.isdisjoint(s.names))
+
+
+def _lay_in(draft: Draft, places: Iterable[Place], changes: Iterable[Change]) -> None:
+    swaps = []
+    for place, change in zip(places, changes, strict=True):
+        if change.standing is not change.new:
+            draft.become(place.module, change.new)
+        swaps.append((draft.spots()[place.module], change.new))
+        for step in change.steps:
+            if isinstance(step, Assign):
+                draft.assign(step.mapping, step.entries)
+            elif isinstance(step, Write):
+                draft.written[step.reference.spot] = replace(step.reference, module=step.new)
+    draft.put(swaps)
+
+
+def _outermost(places: tuple[Place, ...]) -> tuple[tuple[Place, ...], tuple[str, ...]]:
+    """Those that lie in no other one, and the names of the rest: a layer in a replaced one is no longer there."""
+    names = {name for place in places for name in place.names}
+    if "" in names:
+        return tuple(p for p in places if "" in p.names), tuple(sorted(names - {""}))
+    inside = {p.module for p in places if any(_below(name, names) for name in p.names)}
+    return tuple(p for p in places if p.module not in inside), tuple(p.name for p in places if p.module in inside)
+
+
+def _below(name: str, names: set[str]) -> bool:
+    while "." in name:
+        name = name.rpartition(".")[0]
+        if name in names:
+            return True
+    return False
+
+
+def _warned(draft: Draft, place: Place, change: Change) -> Change:
+    reason = never_called(draft.ancestors(place.name))
+    return replace(change, warnings=(*change.warnings, reason)) if reason else change
+
+
+def _follow_ups(draft: Draft, places: Iterable[Place], changes: Iterable[Change]) -> list[Change]:
+    """Attributes of the modules above that must change with a layer below them."""
+    settings: dict[tuple[int, str], Setting] = {}
+    for place, change in zip(places, changes, strict=True):
+        for name in place.names:
+            for setting in settings_for(draft.ancestors(name), change.new):
+                settings.setdefault((id(setting.module), setting.attribute), setting)
+    return [_follow_up(draft, setting) for setting in settings.values()]
+
+
+def _follow_up(draft: Draft, setting: Setting) -> Change:
+    module = setting.module
+    spots = draft.spots().get(module)
+    step = Assign(module.__dict__, {setting.attribute: setting.value})
+    remark = f"{setting.attribute}={setting.value!r} ({setting.why})"
+    names = tuple(spots.names) if spots else ("",)
+    return Change(
+        "follow", names, module, module, draft.standing(module), (step,), "an attribute is set", remarks=(remark,)
+    )
