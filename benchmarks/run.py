@@ -97,7 +97,7 @@ def group_norm(old: nn.BatchNorm2d) -> nn.GroupNorm:
 
 def modules(count: int) -> nn.Sequential:
     """Half of `count` modules are Linear, half ReLU, and one holds them."""
-    return nn.Sequential(*(layer for _ in range(count // 2) for layer in (nn.Linear(16, 16), nn.ReLU())))
+    return nn.Sequential(*(layer for _ in range(count // 2) for layer in (nn.Linear(64, 64), nn.ReLU())))
 
 
 def wide() -> nn.Sequential:
@@ -161,7 +161,8 @@ def cases() -> list[Case]:
         found.append(to_subclass(f"Llama of 96 layers, 673 Linear → {words}", 673, llama, kind))
         for count in (1001, 3001, 10001):
             name = f"{count:,} modules, {count // 2:,} Linear → {words}"
-            found.append(to_subclass(name, count // 2, lambda n=count: modules(n), kind, target if count > 9999 else None))
+            limit = target if count > 9999 else None
+            found.append(to_subclass(name, count // 2, lambda n=count: modules(n), kind, limit))
         found.append(to_subclass(f"12 × Linear(2048) → {words}", 12, wide, kind, 0.05))
     found += [with_optimizer(count) for count in (1001, 3001, 10001)]
     found += [wraps(count) for count in (1001, 3001, 10001)]
@@ -274,7 +275,7 @@ def printing() -> Case:
 
 
 def measure(case: Case, seconds: float, most: int) -> None:
-    """Let the contenders take turns until the time is used up; three rounds at least, the first run of each not counted."""
+    """Let the contenders take turns until the time is used up; three rounds at least, the first is not counted."""
     end = time.perf_counter() + seconds
     rounds = 0
     while rounds < 4 or (rounds <= most and time.perf_counter() < end):
@@ -351,16 +352,16 @@ def peak(case: str, name: str) -> dict[str, int | None]:
     model = build()
     gc.collect()
     before, resident = storages(model), reset_resident()
-    done = contenders[name](model)
+    contenders[name](model)
     highest = peak_resident()
     gc.collect()
     new = storages(model)
-    del done
     model = build()
     gc.collect()
     tracemalloc.start()
-    done = contenders[name](model)
+    done = contenders[name](model)  # what can be undone is kept, and counted
     objects = tracemalloc.get_traced_memory()[1]
+    del done
     return {
         "peak_resident": None if resident is None or highest is None else max(0, highest - resident),
         "peak_objects": objects,
@@ -444,12 +445,13 @@ def _head(known: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield "Written by `make bench` (benchmarks/run.py); do not edit."
     yield ""
-    yield f"{known['date']} · {known['cpu']}, {known['cores']} cores, {known['torch_threads']} thread for torch · {known['system']}  "
+    machine = f"{known['cpu']}, {known['cores']} cores, {known['torch_threads']} thread for torch"
+    yield f"{known['date']} · {machine} · {known['system']}  "
     yield f"Python {known['python']}, {versions}"
     if known["not_installed"]:
         yield f"Not installed, and so left out: {', '.join(known['not_installed'])}."
     yield ""
-    yield "Times are medians (and the fastest run). × is the share of the naive loop's time, of medians (of the fastest runs)."
+    yield "Times are medians (and the fastest run). × is a share of the naive loop's time: of medians (of fastest runs)."
     yield "The naive loop: `named_modules`, the constructor, `load_state_dict`, `setattr` on the parent."
 
 
@@ -510,7 +512,8 @@ def main() -> None:
     print(text)
     if not options.only:
         RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        data = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
+        (RESULTS / "results.json").write_text(data, encoding="utf-8")
         (RESULTS / "README.md").write_text(text, encoding="utf-8")
 
 

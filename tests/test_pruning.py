@@ -489,6 +489,7 @@ def test_output_keeps_its_width():
     message = refused(target="fc", amount=2)
     assert message.startswith("cannot prune fc 5 → 3.")
     assert "these channels are the model's output (Residual.forward returns fc), which keeps its width." in message
+    assert message.endswith("change the number of classes with  ts.set_outputs(model, 3)")
 
 
 def test_one_group_can_not_be_pruned_and_kept():

@@ -31,9 +31,9 @@ def test_order_is_that_of_named_modules(net, resnet18):
 
 def test_a_module_has_all_its_names(net):
     spots = Draft(net).spots()
-    assert spots[net.act].names == ["act", "block.1", "again.1"]
-    assert spots[net.block].names == ["block", "again"]
-    assert spots[net].names == [""]
+    assert spots[net.act].names == ("act", "block.1", "again.1")
+    assert spots[net.block].names == ("block", "again")
+    assert spots[net].names == ("",)
 
 
 def test_names_are_those_of_named_modules_with_duplicates(net):
@@ -42,22 +42,23 @@ def test_names_are_those_of_named_modules_with_duplicates(net):
 
 
 def test_a_module_has_each_of_its_slots_once(net):
-    spots = Draft(net).spots()
-    assert spots[net.act].slots == [Slot(net, "act"), Slot(net.block, "1")]
-    assert spots[net.block].slots == [Slot(net, "block"), Slot(net, "again")]
-    assert spots[net].slots == []
+    draft = Draft(net)
+    spots = draft.spots()
+    assert draft.slots(spots[net.act]) == [Slot(net, "act"), Slot(net.block, "1")]
+    assert draft.slots(spots[net.block]) == [Slot(net, "block"), Slot(net, "again")]
+    assert draft.slots(spots[net]) == []
 
 
 def test_a_module_inside_itself_does_not_go_round():
     net = nn.Sequential(nn.ReLU())
     net.add_module("self", net)
-    assert Draft(net).spots()[net].names == ["", "self"]
+    assert Draft(net).spots()[net].names == ("", "self")
 
 
 def test_a_put_is_in_the_draft_only(net):
     draft, new, old = Draft(net), nn.GELU(), net.act
     draft.put([(draft.spots()[old], new)])
-    assert draft.spots()[new].names == ["act", "block.1", "again.1"]
+    assert draft.spots()[new].names == ("act", "block.1", "again.1")
     assert old not in draft.spots()
     assert [net.act, net.block[1]] == [old, old]
 
@@ -74,7 +75,7 @@ def test_a_later_put_goes_into_what_an_earlier_one_brought(net):
     draft, block, tanh = Draft(net), nn.Sequential(nn.SiLU()), nn.Tanh()
     draft.put([(draft.spots()[net.block], block)])
     draft.put([(draft.spots()[block[0]], tanh)])
-    assert draft.spots()[tanh].names == ["block.0", "again.0"]
+    assert draft.spots()[tanh].names == ("block.0", "again.0")
     assert isinstance(block[0], nn.SiLU)
 
 

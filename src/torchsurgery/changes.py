@@ -7,6 +7,7 @@ whatever moment, the model comes back. Nothing else in the library writes to a m
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .edits import Edit
-from .layers.conversion import Fidelity
+from .layers.conversion import EMPTY, Fidelity
 from .origins import Computed, Origin, evaluate
 from .outside import Reference
 
@@ -58,8 +59,7 @@ class Retype:
     was: type[nn.Module] | None = None  # its class when the plan was made, where another one would be lost
 
     def snapshot(self) -> Restore:
-        module, kind = self.module, type(self.module)
-        return lambda: _set(module, "__class__", kind)
+        return functools.partial(_set, self.module, "__class__", type(self.module))
 
     def apply(self) -> None:
         _set(self.module, "__class__", type(self.new))
@@ -244,8 +244,8 @@ class Follow:
     old: nn.Module
 
     def snapshot(self) -> Restore:
-        modes = [(module.__dict__, {"training": module.training}) for module in self.modules]
-        return lambda: [state.update(mode) for state, mode in modes]
+        restores = [functools.partial(vars(m).__setitem__, "training", m.training) for m in self.modules]
+        return restores[0] if len(restores) == 1 else lambda: [restore() for restore in restores]
 
     def apply(self) -> None:
         mode = self.old.training
@@ -307,6 +307,10 @@ def version(tensor: Tensor) -> int:
     return -1 if tensor.is_inference() else tensor._version
 
 
+def _nothing() -> Mapping[str, Any]:
+    return EMPTY
+
+
 Kind: TypeAlias = Literal["replace", "insert", "remove", "wrap", "prune", "call", "follow"]
 
 
@@ -342,15 +346,15 @@ class Change:
     standing: nn.Module
     steps: tuple[Step, ...]
     means: str
-    origins: Mapping[str, Origin] = field(default_factory=dict)
+    origins: Mapping[str, Origin] = field(default_factory=_nothing)
     fidelity: Fidelity | None = None
     error: float | None = None
     lost: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
-    renamed: Mapping[str, str] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=_nothing)
     remarks: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    beside: Mapping[str, nn.Module] = field(default_factory=dict)
+    beside: Mapping[str, nn.Module] = field(default_factory=_nothing)
 
     @property
     def name(self) -> str:

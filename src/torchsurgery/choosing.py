@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -21,6 +21,7 @@ from .importance import Importance, Scores, scores_of
 
 Amount: TypeAlias = "int | float"
 _MOST_REPAIRS = 200
+_HALVINGS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +205,13 @@ class _Choice:
 
     def _pinned(self, name: str, axis: Axis, amount: Amount | None) -> CouplingError:
         number = amount if isinstance(amount, int) else round(len(axis) * (amount or 0))
-        return self.coupling.frozen(name, what=f"cannot prune {name} {len(axis)} → {len(axis) - number}.")
+        left = len(axis) - number
+        is_output = any("the model's output" in reason.what for reason in self.coupling.why(name))
+        return self.coupling.frozen(
+            name,
+            what=f"cannot prune {name} {len(axis)} → {left}.",
+            way_out=f"change the number of classes with  ts.set_outputs(model, {left})" if is_output else "",
+        )
 
     def _with_bundles(self, bundles: Sequence[Bundle]) -> Flags:
         flags = np.zeros(self.classes.count, bool)
@@ -288,34 +295,40 @@ class _Choice:
 
     def _to_budget(self, wish: Wish) -> Flags:
         """The smallest amount that meets the budget, found by halving."""
-        floats = frozenset(n for n, t in self.tensors.items() if isinstance(t, torch.nn.Parameter))
-        whole = Remains(self.coupling, np.zeros(self.classes.count, bool))
-        first = {leaf for leaf in self.coupling.record.leaves if leaf in floats}
-        count: Callable[[Remains], int] = (
-            (lambda r: r.params(frozenset(first))) if wish.params is not None else (lambda r: r.macs())
-        )
         budget = wish.params if wish.params is not None else wish.macs
-        most = budget if isinstance(budget, int) else (budget or 0.0) * count(whole)
+        whole = self._size(np.zeros(self.classes.count, bool))
+        most = budget if isinstance(budget, int) else (budget or 0.0) * whole
         low, high = 0.0, 1.0
         best: Flags | None = None
-        for _ in range(12):
+        for _ in range(_HALVINGS):
             middle = (low + high) / 2
             dead = self._repaired(self._select(middle), True)
-            if count(Remains(self.coupling, dead)) <= most:
+            if self._size(dead) <= most:
                 best, high = dead, middle
             else:
                 low = middle
         if best is None:
-            least = count(Remains(self.coupling, self._repaired(self._select(0.999), True)))
-            what = "parameters" if wish.params is not None else "multiplications"
-            raise CouplingError(
-                f"the model can't be pruned to {int(most):,} {what}: {least:,} are left at the least.",
-                f"expected at least {least:,}, got {int(most):,}",
-                expected=least,
-                got=most,
-                way_out="ask for less, or see what is frozen with  print(ts.trace(model, x))",
-            )
+            raise self._too_little(int(most))
         return best
+
+    def _size(self, dead: Flags) -> int:
+        """Parameters or multiplications that are left, whichever the budget is of."""
+        remains = Remains(self.coupling, dead)
+        if self.wish.params is None:
+            return remains.macs()
+        own = (leaf for leaf in self.coupling.record.leaves if isinstance(self.tensors.get(leaf), torch.nn.Parameter))
+        return remains.params(frozenset(own))
+
+    def _too_little(self, most: int) -> CouplingError:
+        least = self._size(self._repaired(self._select(0.999), True))
+        what = "parameters" if self.wish.params is not None else "multiplications"
+        return CouplingError(
+            f"the model can't be pruned to {most:,} {what}: {least:,} are left at the least.",
+            f"expected at least {least:,}, got {most:,}",
+            expected=least,
+            got=most,
+            way_out="ask for less, or see what is frozen with  print(ts.trace(model, x))",
+        )
 
     def _select(self, amount: float) -> Flags:
         return self._everywhere(amount) if self.wish.layers is None else self._of_layers(self.wish.layers, amount)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from . import history, importance, text
 from .calls.places import functions_in, with_calls
@@ -387,8 +387,9 @@ class Plan:
             further += carry_optimizers(optimizer, changes, Draft(model).parameters(), self.draft.parameters())
         if ema is not None:
             further += [step for change in _alike(self, ema).changes for step in change.steps]
-        widths = any(changes_width(change.old, change.new) for change in changes)
-        return perform(model, changes, further, (self.before, self.after), widths, check)
+        widths = not self._keeps_states and any(changes_width(change.old, change.new) for change in changes)
+        sizes = None if self._keeps_states else (self.before, self.after)
+        return perform(model, changes, further, sizes, widths, check)
 
     @property
     def edits(self) -> tuple[Edit, ...]:
@@ -403,14 +404,17 @@ class Plan:
     @cached_property
     def before(self) -> Size:
         """The model's size as it is."""
-        return _size(every_module(self.draft.model))
+        return size_of(every_module(self.draft.model))
 
     @cached_property
     def after(self) -> Size:
         """The model's size as it will be."""
-        if all(vars(change.old) is vars(change.new) for change in self.changes):
-            return self.before
-        return _size(self.draft.spots(), self.draft.entries)
+        return self.before if self._keeps_states else size_of(self.draft.spots(), self.draft.entries)
+
+    @cached_property
+    def _keeps_states(self) -> bool:
+        """Whether every layer goes on with the state that it has, and only its class is another."""
+        return all(vars(change.old) is vars(change.new) for change in self.changes)
 
     def __repr__(self) -> str:
         return text.plan_line(self.draft.model, self.planned, self.before, self.after)
@@ -461,15 +465,6 @@ def plan(model: nn.Module, example_inputs: Any = None) -> Plan:
     if not isinstance(model, nn.Module):
         raise SelectionError(f"the model must be an nn.Module, got {type(model).__name__}.", got=type(model))
     return Plan(model, example_inputs=example_inputs)
-
-
-def _size(modules: Iterable[nn.Module], entries: Callable[[Any], Mapping[str, Any]] = lambda own: own) -> Size:
-    parameters: list[Tensor | None] = []
-    buffers: list[Tensor | None] = []
-    for module in modules:
-        parameters += entries(module._parameters).values()
-        buffers += entries(module._buffers).values()
-    return size_of((p for p in parameters if p is not None), (b for b in buffers if b is not None))
 
 
 def _alike(original: Plan, averaged: nn.Module) -> Plan:

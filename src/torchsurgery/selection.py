@@ -243,7 +243,7 @@ def resolve(
             names = where_it_lies.names
             if where is not None and not any(where(name, module) for name in names):
                 continue
-            found.append(Place(module, tuple(names), asked))
+            found.append(Place(module, names, asked))
     if not found:
         raise _nothing_found(draft, targets, attributes, where, exact)
     return tuple(found)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 
@@ -22,12 +23,32 @@ class Size:
     bytes: int
 
 
-def size_of(parameters: Iterable[Tensor], buffers: Iterable[Tensor]) -> Size:
-    """The size of distinct tensors; those of lazy layers have none yet."""
-    own = {id(p): p for p in parameters if not is_lazy(p)}
-    others = {id(b): b for b in buffers if id(b) not in own and not is_lazy(b)}
-    params = sum(p.numel() for p in own.values())
-    return Size(params, sum(t.numel() * t.element_size() for t in (*own.values(), *others.values())))
+def size_of(modules: Iterable[nn.Module], entries: Callable[[Any], Mapping[str, Any]] = lambda own: own) -> Size:
+    """The size of all tensors of some modules, without those that lie in them; lazy tensors have none yet.
+
+    Args:
+        modules: The modules, each once.
+        entries: What one of a module's dictionaries holds, where that is not what is in it now.
+    """
+    own: dict[int, Tensor | None] = {}
+    others: dict[int, Tensor | None] = {}
+    for module in modules:
+        own.update({id(p): p for p in entries(module._parameters).values()})
+        if module._buffers:
+            others.update({id(b): b for b in entries(module._buffers).values()})
+    params, size = _counted(own.values())
+    return Size(params, size + _counted(b for key, b in others.items() if key not in own)[1])
+
+
+def _counted(tensors: Iterable[Tensor | None]) -> tuple[int, int]:
+    """Entries and bytes."""
+    entries = size = 0
+    for tensor in tensors:
+        if tensor is not None and not is_lazy(tensor):
+            number = tensor.numel()
+            entries += number
+            size += number * tensor.element_size()
+    return entries, size
 
 
 def count(number: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from .errors import PlanError, SurgeryError
 from .layers.building import tensors_of
 from .layers.conversion import sources_of
 from .origins import Same
-from .stats import Size
+from .stats import Size, size_of
 from .tree import every_module
 
 
@@ -39,16 +40,23 @@ class Surgery:
     Attributes:
         model: The altered model.
         changes: What was done, in order.
-        before: The model's size before.
-        after: The model's size after.
     """
 
     model: nn.Module
     changes: tuple[Change, ...]
-    before: Size
-    after: Size
     model_name: str
+    _sizes: tuple[Size, Size] | None = field(repr=False)
     _state: list[_State] = field(repr=False)
+
+    @cached_property
+    def before(self) -> Size:
+        """The model's size before; one that stays the same is counted when it is first asked for."""
+        return self._sizes[0] if self._sizes else size_of(every_module(self.model))
+
+    @property
+    def after(self) -> Size:
+        """The model's size after."""
+        return self._sizes[1] if self._sizes else self.before
 
     @property
     def in_force(self) -> bool:
@@ -99,7 +107,7 @@ def perform(
     model: nn.Module,
     changes: Sequence[Change],
     further: Iterable[Step],
-    sizes: tuple[Size, Size],
+    sizes: tuple[Size, Size] | None,
     widths_changed: bool = False,
     check: Any = None,
 ) -> Surgery:
@@ -109,7 +117,7 @@ def perform(
         model: The model that they are about.
         changes: What to do.
         further: Steps that follow, on optimizers and averaged copies.
-        sizes: The model's size before and after.
+        sizes: The model's size before and after; None where it stays the same.
         widths_changed: Whether a layer gives another width than before.
         check: Inputs for `ts.check`, or None.
 
@@ -127,11 +135,11 @@ def perform(
             for step in steps:
                 restores.append(step.snapshot())
                 step.apply()
-        entry = history.remember(model, _brought(model, changes), widths_changed)
+        entry = history.remember(model, _brought(changes), widths_changed)
         _forget_graphs(model)
         recount_buffers(model)
         if check is not None:
-            run_check(model, check, layers=history.altered(model))
+            run_check(model, check)
         state = _State(restores, entry, _whereabouts(model))
     except BaseException:
         _restore_all(restores)
@@ -139,14 +147,17 @@ def perform(
             history.forget(model, entry)
             recount_buffers(model)
         raise
-    return Surgery(model, tuple(changes), *sizes, type(model).__name__, [state])
+    return Surgery(model, tuple(changes), type(model).__name__, sizes, [state])
 
 
-def _brought(model: nn.Module, changes: Sequence[Change]) -> list[nn.Module]:
-    """The new layers as they are in the model now."""
-    there = every_module(model)
-    own = (change for change in changes if change.kind != "follow")
-    return [layer for change in own for layer in (change.standing, change.new) if layer in there]
+def _brought(changes: Sequence[Change]) -> Iterator[nn.Module]:
+    """The new layers; of several in one place, all: which of them are in the model is for those to ask who need it."""
+    changed_again = {change.old for change in changes}
+    for change in changes:
+        if change.kind != "follow":
+            yield change.standing
+            if change.new in changed_again:  # what is around it now was put there, and it goes on inside
+                yield change.new
 
 
 def _restore_all(restores: Sequence[Restore]) -> None:
@@ -166,10 +177,14 @@ def _restore_all(restores: Sequence[Restore]) -> None:
         raise interrupted
 
 
+# Written as a tuple, since a union would be made anew for each of thousands of steps.
+_PLACINGS = (Retype, Become, Put, Add)
+
+
 def _placings(changes: Sequence[Change]) -> Iterator[tuple[Change, Retype | Become | Put | Add]]:
     for change in changes:
         for step in change.steps:
-            if isinstance(step, Retype | Become | Put | Add):
+            if isinstance(step, _PLACINGS):
                 yield change, step
 
 
@@ -178,7 +193,7 @@ def _refuse_if_stale(model: nn.Module, changes: Sequence[Change]) -> None:
     seen: set[Hashable] = set()
     there = every_module(model)
     for change, step in _placings(changes):
-        owner = step.owner if isinstance(step, Put | Add) else step.module
+        owner = step.module if isinstance(step, (Retype, Become)) else step.owner
         if owner not in there:
             there |= {module for other in changes for module in other.new.modules()}  # what the plan itself has brought
         if owner not in there or (step.target not in seen and not step.fits()):
@@ -213,9 +228,10 @@ def _rebound(change: Change) -> str | None:
 
 def _refuse_if_moved(changes: Sequence[Change]) -> None:
     """Raise if the model was changed by other means since, so that restoring would mix the two."""
-    last = {step.target: (change, step) for change, step in _placings(changes)}
-    for change, step in last.values():
-        if not step.stands():
+    seen: set[Hashable] = set()
+    # Of two steps with one target the later one counts.
+    for change, step in reversed(list(_placings(changes))):
+        if step.target not in seen and not step.stands():
             raise SurgeryError(
                 f"{change.name or 'the model'} was changed since by other means than this library.",
                 f"expected {text.layer(change.new)}",
@@ -223,6 +239,7 @@ def _refuse_if_moved(changes: Sequence[Change]) -> None:
                 expected=change.new,
                 way_out="put back what the surgery had left there, then undo",
             )
+        seen.add(step.target)
 
 
 def _whereabouts(model: nn.Module) -> tuple[Any, Any] | None:

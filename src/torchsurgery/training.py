@@ -6,6 +6,7 @@ what is computed otherwise or initialised begins anew. Frozen Parameters are nev
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -165,23 +166,17 @@ def _joining(
     """New trainable Parameters that come in nobody's place, each for the group of its nearest neighbour."""
     known = {id(p) for p in before.values()} | {id(s.new) for key, s in successors.items() if key in homes}
     homes = {**homes, **{id(s.new): homes[key] for key, s in successors.items() if key in homes}}
-    order = list(after.items())
+    order = list(after.values())
+    settled = [(i, homes[id(p)]) for i, p in enumerate(order) if id(p) in homes]
+    places = [i for i, _ in settled]
     found: dict[tuple[int, int], list[nn.Parameter]] = {}
-    for i, (_, parameter) in enumerate(order):
-        if id(parameter) in known or not parameter.requires_grad:
-            continue
-        near = next((homes[id(p)] for _, p in _by_distance(order, i) if id(p) in homes), None)
-        if near is not None:
-            found.setdefault(near, []).append(parameter)
+    for i, parameter in enumerate(order):
+        if settled and id(parameter) not in known and parameter.requires_grad:
+            behind = bisect_left(places, i)
+            # Of two at the same distance the one before.
+            near = min(settled[max(behind - 1, 0) : behind + 1], key=lambda place: abs(place[0] - i))
+            found.setdefault(near[1], []).append(parameter)
     return found
-
-
-def _by_distance(order: list[tuple[str, nn.Parameter]], i: int) -> Iterator[tuple[str, nn.Parameter]]:
-    for distance in range(1, len(order)):
-        if i - distance >= 0:
-            yield order[i - distance]
-        if i + distance < len(order):
-            yield order[i + distance]
 
 
 def _carried_state(entries: Mapping[str, Any], old: Tensor, origin: Computed | Initialised) -> dict[str, Any] | None:

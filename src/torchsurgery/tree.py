@@ -22,13 +22,12 @@ class Slot(NamedTuple):
 
 
 class Spots:
-    """All that is known of where one module lies: its fully-qualified names, and the slots that hold it, each once."""
+    """Where one module lies: its fully-qualified names, in the order of `named_modules()`."""
 
-    __slots__ = ("names", "slots")
+    __slots__ = ("names",)
 
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.slots: list[Slot] = []
+    def __init__(self, names: tuple[str, ...] = ()) -> None:
+        self.names = names
 
 
 class Draft:
@@ -46,6 +45,7 @@ class Draft:
         self._children: dict[nn.Module, dict[str, nn.Module | None]] = {}
         self._standing: dict[nn.Module, nn.Module] = {}
         self._spots: dict[nn.Module, Spots] | None = None
+        self._earlier: tuple[dict[nn.Module, Spots], list[tuple[Spots, nn.Module]]] | None = None
         self._entries: dict[int, Mapping[str, Any]] = {}
         self.written: dict[Hashable, Any] = {}
 
@@ -53,7 +53,7 @@ class Draft:
         """An independent draft with the same edits."""
         twin = Draft(self.model)
         twin.root, twin._standing = self.root, dict(self._standing)
-        twin._children, twin._spots = dict(self._children), self._spots
+        twin._children, twin._spots, twin._earlier = dict(self._children), self._spots, self._earlier
         twin._entries, twin.written = dict(self._entries), dict(self.written)
         return twin
 
@@ -92,38 +92,51 @@ class Draft:
     def add(self, owner: nn.Module, key: str, child: nn.Module) -> None:
         """Lay a further child into a module."""
         self._children[owner] = {**self.children(owner), key: child}
-        self._spots = None
+        self._spots = self._earlier = None
 
     def put(self, swaps: Iterable[tuple[Spots, nn.Module]]) -> None:
         """Lay new modules into all of their spots."""
         swaps = list(swaps)
+        writes = [(owner, key, new) for spots, new in swaps for owner, key in self.slots(spots)]
+        self.root = next((new for spots, new in swaps if "" in spots.names), self.root)
         fresh: set[nn.Module] = set()
-        for spots, new in swaps:
-            if "" in spots.names:
-                self.root = new
-            for owner, key in spots.slots:
-                if owner not in fresh:
-                    fresh.add(owner)
-                    self._children[owner] = dict(self.children(owner))
-                self._children[owner][key] = new
-        self._spots = self._spots_after(swaps)
-
-    def _spots_after(self, swaps: list[tuple[Spots, nn.Module]]) -> dict[nn.Module, Spots] | None:
-        """The survey as it is after leaves were swapped for leaves; None where it must be made anew."""
-        if self._spots is None:
-            return None
-        new_at = {id(spots): new for spots, new in swaps}
-        gone = (module for module, spots in self._spots.items() if id(spots) in new_at)
-        if any(map(self.children, (*gone, *new_at.values()))):
-            return None
-        found = {new_at.get(id(spots), module): spots for module, spots in self._spots.items()}
-        return found if len(found) == len(self._spots) else None
+        for owner, key, new in writes:
+            if owner not in fresh:
+                fresh.add(owner)
+                self._children[owner] = dict(self.children(owner))
+            self._children[owner][key] = new
+        self._earlier, self._spots = None if self._spots is None else (self._spots, swaps), None
 
     def spots(self) -> dict[nn.Module, Spots]:
         """Every module of the tree with where it lies, in the order of `named_modules()`."""
         if self._spots is None:
-            self._spots = _survey(self)
+            self._spots = self._leaves_swapped() or _survey(self)
+            self._earlier = None
         return self._spots
+
+    def _leaves_swapped(self) -> dict[nn.Module, Spots] | None:
+        """The survey from before the last edit, if all that has happened since is that leaves came for leaves."""
+        if self._earlier is None:
+            return None
+        earlier, swaps = self._earlier
+        new_at = {id(spots): new for spots, new in swaps}
+        gone = (module for module, spots in earlier.items() if id(spots) in new_at)
+        if any(map(self.children, (*gone, *new_at.values()))):
+            return None
+        found = {new_at.get(id(spots), module): spots for module, spots in earlier.items()}
+        return found if len(found) == len(earlier) else None
+
+    def slots(self, spots: Spots) -> list[Slot]:
+        """The slots that hold a module, each once."""
+        found = [self._slot(name) for name in spots.names if name]
+        return found if len(found) < 2 else list(dict.fromkeys(found))
+
+    def _slot(self, name: str) -> Slot:
+        above, _, key = name.rpartition(".")
+        owner: nn.Module | None = self.root
+        for part in above.split(".") if above else ():
+            owner = self.children(owner)[part]  # type: ignore[arg-type]
+        return Slot(owner, key)  # type: ignore[arg-type]
 
     def ancestors(self, name: str) -> Iterator[tuple[nn.Module, str]]:
         """The modules above `name`, nearest first, each with the rest of the name below it."""
@@ -181,28 +194,24 @@ def uncompiled(model: nn.Module) -> nn.Module:
 
 def _survey(draft: Draft) -> dict[nn.Module, Spots]:
     """Walk the tree, in the order of `named_modules(remove_duplicate=False)`, and gather each module's spots."""
-    top = Spots()
-    top.names.append("")
-    found: dict[nn.Module, Spots] = {draft.root: top}
+    found: dict[nn.Module, Spots] = {draft.root: Spots(("",))}
     path: set[nn.Module] = set()
 
-    def visit(module: nn.Module, children: Children, prefix: str, first: bool) -> None:
+    def visit(module: nn.Module, children: Children, prefix: str) -> None:
         path.add(module)
         for key, child in children.items():
             if child is None:
                 continue
             spots = found.get(child)
-            new = spots is None
             if spots is None:
-                spots = found[child] = Spots()
-            spots.names.append(prefix + key)
-            if first:
-                spots.slots.append(Slot(module, key))
+                found[child] = Spots((prefix + key,))
+            else:
+                spots.names += (prefix + key,)
             below = draft.children(child)
             # A module that contains itself would never end.
             if below and child not in path:
-                visit(child, below, prefix + key + ".", new)
+                visit(child, below, prefix + key + ".")
         path.discard(module)
 
-    visit(draft.root, draft.children(draft.root), "", True)
+    visit(draft.root, draft.children(draft.root), "")
     return found

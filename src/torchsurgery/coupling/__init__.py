@@ -7,10 +7,13 @@ Files:
     elementwise.py, views.py, moves.py, layers.py   the rules
     integers.py      integers of the model's code that remember how they were computed; adjusting.py solves for them
     watching.py      the modes under which a model runs while it is traced
+    shortcuts.py     results on the meta device without PyTorch's own shape functions
     substituting.py  a model with stand-ins for its tensors, put back as it was
     attention.py     nn.MultiheadAttention with heads that may go
     tracing.py       trace()
     families.py, groups.py, paths.py   the answer: groups, and why
+    bundles.py       families that must lose the same number of channels
+    cuts.py          what is left when some channels go; certificate.py proves it
 """
 
 from .groups import Coupling as Coupling

@@ -222,7 +222,7 @@ class Coupling:
                 reasons[self.paths.blame(int(frozen[at]))] = None
         return tuple(reasons)
 
-    def frozen(self, name: str, axis: Side = "out", what: str = "") -> CouplingError:
+    def frozen(self, name: str, axis: Side = "out", what: str = "", way_out: str = "") -> CouplingError:
         """The error for a layer whose channels stay."""
         reasons = self.why(name, axis)
         told = [in_words(reason) for reason in reasons]
@@ -232,7 +232,7 @@ class Coupling:
             *told,
             name=name,
             expected=width,
-            way_out="see what can change with  ts.trace(model, x).groups",
+            way_out=way_out or "see what can change with  ts.trace(model, x).groups",
         )
 
     def between(self, start: Sequence[Member], goal: Sequence[Member], channels: Axis) -> list[Where] | None:

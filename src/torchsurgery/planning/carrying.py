@@ -67,6 +67,10 @@ def carry_over(
     if state.get("_is_full_backward_hook") is not None:
         attributes["_is_full_backward_hook"] = state["_is_full_backward_hook"]
     attributes |= custom_attributes(old, new, state)
+    if becomes:
+        # Nobody else holds the new layer yet: no step is needed, and a later edit of the plan finds the hooks there.
+        vars(new).update(attributes)
+        return steps
     return [*steps, Assign(vars(new), attributes)] if attributes else steps
 
 

@@ -102,6 +102,8 @@ def _lay_in(draft: Draft, places: Iterable[Place], changes: Iterable[Change]) ->
 
 def _outermost(places: tuple[Place, ...]) -> tuple[tuple[Place, ...], tuple[str, ...]]:
     """Those that lie in no other one, and the names of the rest: a layer in a replaced one is no longer there."""
+    if not any(place.module._modules for place in places):
+        return places, ()
     names = {name for place in places for name in place.names}
     if "" in names:
         return tuple(p for p in places if "" in p.names), tuple(sorted(names - {""}))

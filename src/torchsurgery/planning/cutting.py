@@ -100,7 +100,7 @@ def _by_module(edit: Prune) -> dict[str, dict[str, Any]]:
 
 
 def _is_touched(
-    module: nn.Module, names: list[str], slices: Mapping[int, _Slice], attributes: Mapping[str, Mapping[str, Any]]
+    module: nn.Module, names: Sequence[str], slices: Mapping[int, _Slice], attributes: Mapping[str, Mapping[str, Any]]
 ) -> bool:
     if any(name in attributes for name in names):
         return True

@@ -36,7 +36,8 @@ def guard(scene: Scene, place: Place, edit: Edit) -> None:
         PlanError: naming the layer, the reason and the way out.
     """
     refuse_scripted(scene, place)
-    if isinstance(edit, Insert | Wrap):
+    # A union would be made anew for each of thousands of layers.
+    if isinstance(edit, (Insert, Wrap)):
         _is_called(place, edit)
     else:
         _no_forward_of_its_own(place)

@@ -83,7 +83,7 @@ def by_putting(scene: Scene, place: Place, new: nn.Module) -> Placement:
             way_out="assign it yourself:  model = new, or give a class or a factory",
         )
     standing = scene.draft.standing(place.module)
-    slots = scene.draft.spots()[place.module].slots
+    slots = scene.draft.slots(scene.draft.spots()[place.module])
     outside = _outside(scene, place)
     steps: list[Step] = [Put(owner, owner._modules, key, standing, new) for owner, key in slots]
     steps += [Write(reference, new) for reference in outside]

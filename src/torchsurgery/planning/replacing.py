@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -168,7 +167,6 @@ def _change(
     old = shell(place.module) if placement.standing is scene.draft.standing(place.module) else place.module
     if conversion is None:
         return _account(scene, place, old, new, placement, kind)
-    origins = conversion.origins if not conversion.adopts else {}
     return Change(
         "replace",
         place.names,
@@ -177,13 +175,12 @@ def _change(
         placement.standing,
         placement.steps,
         placement.means,
-        origins,
+        conversion.origins,
         conversion.fidelity,
         conversion.error,
         conversion.lost,
         conversion.dropped,
-        {},
-        conversion.remarks + _held_elsewhere(placement),
+        remarks=conversion.remarks + _held_elsewhere(placement),
         beside=conversion.beside,
     )
 
@@ -213,7 +210,7 @@ def _account(scene: Scene, place: Place, old: nn.Module, new: nn.Module, placeme
 
 
 def _held_elsewhere(placement: Placement) -> tuple[str, ...]:
-    return tuple(f"also put into {reference.path}" for reference in placement.references)
+    return tuple([f"also put into {reference.path}" for reference in placement.references])
 
 
 def _refreshing(conversion: Conversion, old: nn.Module, new: nn.Module) -> list[Step]:
@@ -320,7 +317,7 @@ _UNHELD = _unheld() + 1  # `is_held` passes it on by one call more
 
 def _with_broken_ties(scene: Scene, change: Change) -> Change:
     """Say where a Parameter that others share is not carried."""
-    if all(isinstance(origin, Same) for origin in change.origins.values()) and not change.lost:
+    if not change.lost and all(isinstance(origin, Same) for origin in change.origins.values()):
         return change
     kept = {id(parameter) for parameter in change.new.parameters()}
     own = {f"{name}." for name in change.names}
@@ -335,20 +332,27 @@ def _with_broken_ties(scene: Scene, change: Change) -> Change:
 # --- errors
 
 
-@contextmanager
-def explained(place: Place, edit: Edit) -> Iterator[None]:
-    """Name the layer in the first line of a refusal; leave a user's own exception what it is, with a note."""
-    try:
-        yield
-    except ConfigError as err:
-        text = str(err).removesuffix(f"\n  {err.way_out}")
-        first, *rest = text.split("\n  ")
-        message = f"cannot {edit.describe().split()[0]} {label(place)}: {first}"
-        known = {"expected": err.expected, "got": err.got, "way_out": err.way_out}
-        raise type(err)(message, *rest, name=place.name, **known) from err
-    except SurgeryError:
-        raise
-    except Exception as err:
-        if hasattr(err, "add_note"):
-            err.add_note(f"raised while planning to {edit.describe()}, at {label(place)}; nothing has changed")
-        raise
+class explained:
+    """Name the layer in the first line of a refusal; leave a user's own exception what it is, with a note.
+
+    A class, not a generator: it is entered for each of thousands of layers.
+    """
+
+    __slots__ = ("edit", "place")
+
+    def __init__(self, place: Place, edit: Edit) -> None:
+        self.place, self.edit = place, edit
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, err: BaseException | None, trace: object) -> None:
+        if isinstance(err, ConfigError):
+            text = str(err).removesuffix(f"\n  {err.way_out}")
+            first, *rest = text.split("\n  ")
+            message = f"cannot {self.edit.describe().split()[0]} {label(self.place)}: {first}"
+            known = {"expected": err.expected, "got": err.got, "way_out": err.way_out}
+            raise type(err)(message, *rest, name=self.place.name, **known) from err
+        if isinstance(err, Exception) and not isinstance(err, SurgeryError) and hasattr(err, "add_note"):
+            where = f"at {label(self.place)}; nothing has changed"
+            err.add_note(f"raised while planning to {self.edit.describe()}, {where}")

@@ -23,6 +23,7 @@ class Scene:
     def __init__(self, draft: Draft, places: tuple[Place, ...], widths_changed: bool) -> None:
         self.draft, self.places, self.widths_changed = draft, places, widths_changed
         self._nearest: dict[str, Tensor | None] = {}
+        self._kinds_asked: dict[Callable[[type], bool], bool] = {}
         self._answers: dict[tuple[Any, ...], Any] = {}
 
     @cached_property
@@ -32,7 +33,9 @@ class Scene:
 
     def has_kind(self, fits: Callable[[type], bool]) -> bool:
         """Whether a module of a class that fits is there: where there is none, no layer's surroundings are searched."""
-        return self.once(_any_fits, fits, self.kinds)
+        if fits not in self._kinds_asked:
+            self._kinds_asked[fits] = any(map(fits, self.kinds))
+        return self._kinds_asked[fits]
 
     def once(self, question: Callable[..., _T], *about: Any) -> _T:
         """What `question` answers about things that stay the same for all layers of the edit, asked the first time."""
@@ -94,10 +97,6 @@ class Scene:
             if self._nearest[above] is not None:
                 return self._nearest[above]
         return None
-
-
-def _any_fits(fits: Callable[[type], bool], kinds: frozenset[type]) -> bool:
-    return any(map(fits, kinds))
 
 
 def floating_tensor(module: nn.Module) -> Tensor | None:
