@@ -35,7 +35,7 @@ from torch import nn
 import torchsurgery as ts
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("torchsurgery", "torch", "torchvision", "transformers", "timm", "opacus", "peft", "torchao", "brevitas")
+PACKAGES = ("torch", "torchvision", "transformers", "timm", "opacus", "peft", "torchao", "brevitas")
 OURS, LOOP = "torchsurgery", "naive loop"
 
 
@@ -451,7 +451,7 @@ def _head(known: dict[str, Any]) -> Iterator[str]:
     if known["not_installed"]:
         yield f"Not installed, and so left out: {', '.join(known['not_installed'])}."
     yield ""
-    yield "Times are medians (and the fastest run). × is a share of the naive loop's time: of medians (of fastest runs)."
+    yield "Times are medians (and the fastest run). × is a share of the naive loop's time, likewise."
     yield "The naive loop: `named_modules`, the constructor, `load_state_dict`, `setattr` on the parent."
 
 

@@ -17,7 +17,7 @@ ORDER = """
     origins
     models stats
     layers
-    tree forwards calls spatial selection
+    tree patterns forwards calls spatial misses selection
     edits
     outside composites
     changes history distributed

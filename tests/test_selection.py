@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import torchsurgery as ts
-from torchsurgery.selection import compile_pattern
+from torchsurgery.patterns import compile_pattern
 
 
 class Net(nn.Module):

@@ -384,7 +384,9 @@ class Plan:
         model, changes = self.draft.model, self.changes
         further: list[Step] = []
         if optimizer is not None:
-            further += carry_optimizers(optimizer, changes, Draft(model).parameters(), self.draft.parameters())
+            before = Draft(model).parameters()
+            after = before if self._keeps_states else self.draft.parameters()
+            further += carry_optimizers(optimizer, changes, before, after)
         if ema is not None:
             further += [step for change in _alike(self, ema).changes for step in change.steps]
         widths = not self._keeps_states and any(changes_width(change.old, change.new) for change in changes)

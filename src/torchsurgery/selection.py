@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias, overload
 
 from torch import Tensor, nn
 
-from .calls.places import functions_in, out_of_reach, pending, with_calls
+from .calls.places import functions_in, pending, with_calls
 from .calls.rewriting import original
 from .errors import SelectionError
-from .forwards import calls_of, function_names
-from .layers.functional import Spelling, method_spelling, spelling_of
+from .layers.functional import Spelling, spelling_of
+from .misses import nothing_found
+from .patterns import compile_pattern
 from .tree import Draft, Spots, uncompiled
 
 Predicate: TypeAlias = Callable[[str, nn.Module], bool]
@@ -245,8 +244,16 @@ def resolve(
                 continue
             found.append(Place(module, names, asked))
     if not found:
-        raise _nothing_found(draft, targets, attributes, where, exact)
+        rest = partial(_layers, draft, targets, exact)
+        raise nothing_found(draft, targets, attributes, where is not None, exact, rest)
     return tuple(found)
+
+
+def _layers(draft: Draft, targets: tuple[Any, ...], exact: bool) -> list[nn.Module]:
+    try:
+        return [place.module for place in resolve(draft, targets, {}, None, exact)]
+    except SelectionError:
+        return []
 
 
 # A matcher answers False, True, or the class by which the module was asked for.
@@ -343,47 +350,6 @@ def _not_a_target(target: object) -> SelectionError:
     )
 
 
-def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """The regular expression of a pattern over fully-qualified names; see `select`."""
-    try:
-        return re.compile(pattern[3:] if pattern.startswith("re:") else _translate(pattern))
-    except re.error as err:
-        raise SelectionError(f"{pattern!r} is not a valid pattern: {err}.", got=pattern) from err
-
-
-def _translate(pattern: str) -> str:
-    first, *rest = pattern.split(".")
-    if {first, *rest} == {"**"}:
-        return ".*"
-    # A dot belongs to the names that `**` stands for: with none of them, none is left behind.
-    expression = r"(?:[^.]+\.)*" if first == "**" else _one_name(first)
-    after_stars = first == "**"
-    for part in rest:
-        if part == "**":
-            expression += "" if after_stars else r"(?:\.[^.]+)*"
-        else:
-            expression += ("" if after_stars else r"\.") + _one_name(part)
-        after_stars = after_stars and part == "**"
-    return expression
-
-
-def _one_name(part: str) -> str:
-    """One part of a pattern, as fnmatch reads it, kept from crossing a dot."""
-    if part == "*":
-        return "[^.]+"
-    pieces = re.split(r"(\*|\?|\[[!^]?\]?[^\]]*\])", part)
-    return "".join(_piece(piece) for piece in pieces)
-
-
-def _piece(piece: str) -> str:
-    if piece in ("*", "?"):
-        return "[^.]" + piece.strip("?")
-    if piece.startswith("[") and piece.endswith("]"):
-        body = piece[1:-1].replace("\\", r"\\")
-        return f"[^{body[1:]}]" if body.startswith(("!", "^")) else f"[{body}]"
-    return re.escape(piece)
-
-
 def _has(module: nn.Module, key: str, value: Any) -> bool:
     """Whether an attribute of `module` equals `value`, by the conventions that `select` documents."""
     missing = object()
@@ -428,89 +394,3 @@ def _call(module: nn.Module) -> str:
     """How a call is written, ahead of the layer that it becomes."""
     there = pending(module)
     return f"{there.call.text} → " if there is not None and repr(module) != there.call.text else ""
-
-
-def _nothing_found(
-    draft: Draft, targets: tuple[Any, ...], attributes: Mapping[str, Any], where: Predicate | None, exact: bool
-) -> SelectionError:
-    """What to tell someone whose selection is empty: close names, types that are there, functions called instead."""
-    model, spots = type(draft.model).__name__, draft.spots()
-    asked = " and ".join(_in_words(t, exact) for t in targets) or "the condition"
-    asked += "".join(f", {key}={value!r}" for key, value in attributes.items())
-    asked += " under the given predicate" if where is not None else ""
-    names = [name for s in spots.values() for name in s.names if name]
-    details, way_out = [], None
-    for pattern in (t for t in targets if isinstance(t, str)):
-        close = difflib.get_close_matches(pattern.removeprefix("re:"), names, n=3, cutoff=0.4)
-        details += [f"closest names: {', '.join(close)}"] if close else []
-        details += ["'*' stands for one name, '**' for any number of them"] if "*" in pattern else []
-    for kind in _classes(targets):
-        details += _functions_instead(draft, kind)
-    for name, use in out_of_reach(draft, functions_in(targets))[:3]:
-        details.append(f"{use.function.name}() is used in {use.where}, for {name or 'the model itself'}: {use.why}")
-    if _classes(targets) or not details:
-        counts = Counter(type(m).__name__ for m in spots if m is not draft.root)
-        details.append("types there are: " + ", ".join(f"{name} ×{n}" for name, n in counts.most_common(8)))
-    if attributes:
-        details += _attributes_there(draft, targets, attributes, exact)
-    if names:
-        way_out = f"see what is there with  ts.select(model, {'nn.Module' if not _classes(targets) else repr('**')})"
-    return SelectionError(f"{asked} selects no module of {model} ({len(spots)} modules).", *details, way_out=way_out)
-
-
-def _in_words(target: Any, exact: bool) -> str:
-    if isinstance(target, type):
-        return target.__name__ + (" (exactly)" if exact else "")
-    if isinstance(target, tuple):
-        return "(" + ", ".join(_in_words(item, exact) for item in target) + ")"
-    if isinstance(target, Selection):
-        return f"a selection of {len(target)}"
-    if (spelling := spelling_of(target)) is not None:
-        return f"{spelling.text}()"
-    return repr(target) if isinstance(target, str) else type(target).__name__
-
-
-def _classes(targets: Iterable[Any]) -> list[type[nn.Module]]:
-    flat = [item for t in targets for item in (t if isinstance(t, tuple) else (t,))]
-    return [item for item in flat if isinstance(item, type)]
-
-
-def _functions_instead(draft: Draft, kind: type[nn.Module]) -> list[str]:
-    named = ((spots.names[0], module) for module, spots in draft.spots().items())
-    rows = []
-    for function, where in calls_of(named, function_names(kind)).items():
-        first = ", ".join(name or "the model itself" for name in where[:3])
-        more = f" and {len(where) - 3} more" if len(where) > 3 else ""
-        rows.append(
-            f"the model calls it as a function: {function}() in the forward of {first}{more}; no module stands there"
-            + _by_its_function(function)
-        )
-    return rows
-
-
-def _by_its_function(name: str) -> str:
-    """That the function is a target, where it is one."""
-    known = spelling_of(getattr(nn.functional, name, None)) or method_spelling(name)
-    return (
-        f" until its calls are selected:  ts.select(model, {known.text.replace('Tensor', 'torch.Tensor')})"
-        if known
-        else ""
-    )
-
-
-def _attributes_there(draft: Draft, targets: tuple[Any, ...], attributes: Mapping[str, Any], exact: bool) -> list[str]:
-    """The values that the attributes do have on the layers that fit the rest, or close names for a misspelt one."""
-    try:
-        places = resolve(draft, targets, {}, None, exact)
-    except SelectionError:
-        return []
-    rows = []
-    for key in attributes:
-        values = Counter(repr(getattr(p.module, key)) for p in places if hasattr(p.module, key))
-        if values:
-            rows.append(f"{key} is " + ", ".join(f"{value} ×{n}" for value, n in values.most_common(6)))
-        else:
-            public = [a for a in vars(places[0].module) if not a.startswith("_")]
-            close = difflib.get_close_matches(key, public, n=3)
-            rows.append(f"none of them has an attribute {key}" + (f"; close: {', '.join(close)}" if close else ""))
-    return rows

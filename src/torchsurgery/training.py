@@ -142,6 +142,8 @@ def _successors(
     staying = {id(p) for p in after.values()}
     found: dict[int, Successor] = {}
     for change in changes:
+        if vars(change.old) is vars(change.new):
+            continue
         old = dict(change.old.named_parameters(remove_duplicate=False))
         for name, new in change.new.named_parameters(remove_duplicate=False):
             origin = change.origins.get(name)
