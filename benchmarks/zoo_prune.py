@@ -56,7 +56,10 @@ def row_of(subject: Subject) -> dict[str, Any]:
     with torch.no_grad():
         again = model(*args, **kwargs)
     row["undone"] = all(map(torch.equal, tensors(before), tensors(again)))
-    row["error"] = exactness(model, args, kwargs)
+    try:
+        row["error"] = exactness(model, args, kwargs)
+    except ts.TraceError as error:  # some kernels know no float64
+        row["error"] = str(error).splitlines()[0][:100]
     return row
 
 

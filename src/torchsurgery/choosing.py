@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .coupling.atoms import Axis
 from .coupling.bundles import Bundle, Bundles
-from .coupling.cuts import Cut, Remains
+from .coupling.cuts import Cut, Remains, factors
 from .coupling.groups import Coupling, in_words, layer_of
 from .coupling.integers import Unsolved
 from .coupling.solving import Flags
@@ -101,7 +101,7 @@ class _Choice:
                     if self.coupling.record.roles.get(id(axis), "") != "in":
                         flags[self.classes.primes_of(self.classes.of(axis))] = True
         if self.wish.exact:
-            for axis, _ in self.coupling.record.mixing:
+            for axis, _ in (*self.coupling.record.mixing, *factors(self.coupling)):
                 flags[self.classes.primes_of(self.classes.of(axis))] = True
         return flags
 

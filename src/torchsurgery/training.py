@@ -98,6 +98,8 @@ def carry_optimizers(
     own = {id(p) for p in before.values()}
     for optimizer in given:
         _refuse_stranger(optimizer, own)
+    if before is after:  # no Parameter comes or goes
+        return []
     successors = _successors(changes, before, after)
     joining = _joining(homes, successors, before, after)
     names = {id(p): name for name, p in after.items()}
@@ -142,8 +144,6 @@ def _successors(
     staying = {id(p) for p in after.values()}
     found: dict[int, Successor] = {}
     for change in changes:
-        if vars(change.old) is vars(change.new):
-            continue
         old = dict(change.old.named_parameters(remove_duplicate=False))
         for name, new in change.new.named_parameters(remove_duplicate=False):
             origin = change.origins.get(name)

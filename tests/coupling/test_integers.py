@@ -1,6 +1,7 @@
 """Integers that remember how they were computed, and what they must become."""
 
 import copy
+import math
 import pickle
 
 import numpy as np
@@ -29,6 +30,10 @@ def test_behaves_as_an_integer():
     four = Integers().attribute("", "n", 4)
     assert {4: "x"}[four] == "x"
     assert four / 2 == 2.0
+    assert 2 / four == 0.5
+    assert four**-0.5 == 0.5
+    assert four**2 == 16
+    assert math.sqrt(four) == 2.0
     assert 2**four == 16
     assert four > 3
     assert four != 5
@@ -36,6 +41,14 @@ def test_behaves_as_an_integer():
     assert [1, 2, 3, 4, 5][four] == 5
     assert copy.deepcopy(four) is four
     assert type(pickle.loads(pickle.dumps(four))) is int
+
+
+def test_what_becomes_a_factor_is_known():
+    integers = Integers()
+    width, other = integers.attribute("", "width", 4), integers.attribute("", "other", 4)
+    assert (2 * width) ** -0.5 > 0
+    assert other // 2 == 2
+    assert integers.factors == {Attribute("", "width")}
 
 
 def solved(*sites, integers, left):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from .adjusting import adjusted
-from .atoms import Axis
+from .atoms import Axis, Where
 from .groups import Coupling
-from .integers import Attribute
+from .integers import Attribute, Length, names_in
 from .solving import Flags
 
 
@@ -89,4 +89,20 @@ class Remains:
 
     def _mixing(self) -> list[str]:
         reasons = self.coupling.record.ledger.reasons
-        return [str(reasons[i]) for axis, i in self.coupling.record.mixing if not self.flags(axis).all()]
+        found = [str(reasons[i]) for axis, i in self.coupling.record.mixing if not self.flags(axis).all()]
+        return found + [
+            f"a factor in the code depends on its width ({where})"
+            for axis, where in factors(self.coupling)
+            if not self.flags(axis).all()
+        ]
+
+
+def factors(coupling: Coupling) -> Iterator[tuple[Axis, Where]]:
+    """Axes of whose width the code computes a fraction or a root, such as head_dim ** -0.5."""
+    integers = coupling.record.integers
+    for site in integers.sites:
+        if not integers.factors.isdisjoint(names_in(site.expression)):
+            yield site.axis, site.where
+    for name in integers.factors:
+        if isinstance(name, Length):
+            yield integers.lengths[name.number], Where("size", "")

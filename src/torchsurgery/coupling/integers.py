@@ -68,6 +68,22 @@ class Traced(int):
     def __reduce__(self) -> Any:
         return int, (int(self),)
 
+    # A width that becomes a factor, such as head_dim ** -0.5, changes what is computed when it changes.
+    def __float__(self) -> float:
+        self.ledger.factors.update(names_in(self.expression))
+        return float(int(self))
+
+    def __pow__(self, other: Any, modulo: Any = None) -> Any:
+        if isinstance(other, float) or other < 0:
+            return float(self) ** other
+        return int(self) ** int(other)
+
+    def __truediv__(self, other: Any) -> Any:
+        return float(self) / other if isinstance(other, (int, float)) else NotImplemented
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return other / float(self) if isinstance(other, (int, float)) else NotImplemented
+
     def __neg__(self) -> int:
         return Traced(-int(self), Term("sub", 0, self.expression), self.ledger)
 
@@ -136,12 +152,14 @@ class Integers:
         lengths: The axes whose length was read, by the number of their `Length`.
         sites: Where an integer is given as a size.
         equations: What was compared and found equal.
+        factors: What the code computes a fraction or a root of.
     """
 
     attributes: dict[Attribute, int] = field(default_factory=dict)
     lengths: list[Axis] = field(default_factory=list)
     sites: list[Site] = field(default_factory=list)
     equations: list[tuple[Expression, Expression]] = field(default_factory=list)
+    factors: set[Attribute | Length] = field(default_factory=set)
 
     def length(self, axis: Axis) -> Traced:
         """The length of an axis, as code will see it."""
