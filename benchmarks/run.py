@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import importlib
 import importlib.metadata
 import io
 import json
@@ -37,6 +38,16 @@ import torchsurgery as ts
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "torchvision", "transformers", "timm", "opacus", "peft", "torchao", "brevitas")
 OURS, LOOP = "torchsurgery", "naive loop"
+LEFT_OUT: set[str] = set()  # packages that can't be imported
+
+
+def tool(module: str, name: str) -> Any:
+    """A function or class of another package; None, and noted, where it can't be imported."""
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ImportError:
+        LEFT_OUT.add(module.partition(".")[0])
+        return None
 
 
 # --- what is put in place of what
@@ -176,21 +187,16 @@ def batch_norms() -> Case:
         LOOP: lambda model: loop(model, nn.BatchNorm2d, group_norm),
         OURS: lambda model: ts.replace(model, nn.BatchNorm2d, nn.GroupNorm, num_groups=32),
     }
-    with contextlib.suppress(ImportError):
-        from opacus.validators import ModuleValidator
-
-        contenders["opacus: ModuleValidator.fix (on a copy)"] = ModuleValidator.fix
-    with contextlib.suppress(ImportError):
-        from timm.layers import convert_sync_batchnorm
-
-        contenders["timm: convert_sync_batchnorm (BatchNorm → SyncBatchNorm)"] = convert_sync_batchnorm
+    if validator := tool("opacus.validators", "ModuleValidator"):
+        contenders["opacus: ModuleValidator.fix (on a copy)"] = validator.fix
+    if convert := tool("timm.layers", "convert_sync_batchnorm"):
+        contenders["timm: convert_sync_batchnorm (BatchNorm → SyncBatchNorm)"] = convert
     return Case("ResNet-50, 53 BatchNorm2d → GroupNorm", 53, resnet50, contenders, undo=True)
 
 
 def others_for_linears(kind: type[nn.Linear]) -> dict[str, Run]:
     found: dict[str, Run] = {}
-    with contextlib.suppress(ImportError):
-        from torchao.quantization.quant_api import _replace_with_custom_fn_if_matches_filter as torchao_replace
+    if torchao_replace := tool("torchao.quantization.quant_api", "_replace_with_custom_fn_if_matches_filter"):
 
         def torchao(model: nn.Module) -> None:
             def converted(old: nn.Linear) -> nn.Linear:
@@ -201,10 +207,8 @@ def others_for_linears(kind: type[nn.Linear]) -> dict[str, Run]:
             torchao_replace(model, converted, lambda module, name: type(module) is nn.Linear)
 
         found["torchao: _replace_with_custom_fn_if_matches_filter"] = torchao
-    with contextlib.suppress(ImportError):
-        from brevitas.graph.base import ModuleToModuleByClass
-
-        found["brevitas: ModuleToModuleByClass"] = lambda model: ModuleToModuleByClass(nn.Linear, kind).apply(model)
+    if by_class := tool("brevitas.graph.base", "ModuleToModuleByClass"):
+        found["brevitas: ModuleToModuleByClass"] = lambda model: by_class(nn.Linear, kind).apply(model)
     return found
 
 
@@ -259,11 +263,9 @@ def lora() -> Case:
         LOOP: lambda model: loop(model, nn.Linear, Branch),
         OURS: lambda model: ts.wrap(model, nn.Linear, Branch),
     }
-    with contextlib.suppress(ImportError):
-        from peft import LoraConfig, inject_adapter_in_model
-
-        config = LoraConfig(r=8, target_modules=r".*(_proj|lm_head)")
-        contenders["PEFT: inject_adapter_in_model(LoraConfig)"] = lambda model: inject_adapter_in_model(config, model)
+    if inject := tool("peft", "inject_adapter_in_model"):
+        config = tool("peft", "LoraConfig")(r=8, target_modules=r".*(_proj|lm_head)")
+        contenders["PEFT: inject_adapter_in_model(LoraConfig)"] = lambda model: inject(config, model)
     return Case("Llama of 96 layers, a low-rank branch beside each of 673 Linear", 673, llama, contenders)
 
 
@@ -401,7 +403,7 @@ def status(entry: str) -> int:
 
 def facts() -> dict[str, Any]:
     versions = {}
-    for package in PACKAGES:
+    for package in (package for package in PACKAGES if package not in LEFT_OUT):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     return {
@@ -412,7 +414,7 @@ def facts() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "versions": versions,
-        "not_installed": [package for package in PACKAGES if package not in versions],
+        "left_out": sorted(LEFT_OUT),
     }
 
 
@@ -449,8 +451,8 @@ def _head(known: dict[str, Any]) -> Iterator[str]:
     machine = f"{known['cpu']}, {known['cores']} cores, {known['torch_threads']} thread for torch"
     yield f"{known['date']} · {machine} · {known['system']}  "
     yield f"Python {known['python']}, {versions}"
-    if known["not_installed"]:
-        yield f"Not installed, and so left out: {', '.join(known['not_installed'])}."
+    if known["left_out"]:
+        yield f"Left out, since they can't be imported: {', '.join(known['left_out'])}."
     yield ""
     yield "Times are medians (and the fastest run). × is a share of the naive loop's time, likewise."
     yield "The naive loop: `named_modules`, the constructor, `load_state_dict`, `setattr` on the parent."

@@ -272,12 +272,14 @@ class Cast:
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """A tensor computed from the old layer's is computed anew, if those have changed since the plan was made."""
+    """A tensor computed from the old layer's is computed anew: those may have changed since the plan was made.
+
+    Whether they have can't be seen: a write through `.data` leaves no trace.
+    """
 
     tensor: Tensor
     origin: Computed
     sources: Mapping[str, Tensor]
-    versions: tuple[int, ...]
 
     def snapshot(self) -> Restore:
         tensor, old, trained = self.tensor, self.tensor.data, self.tensor.requires_grad
@@ -290,21 +292,21 @@ class Refresh:
 
     def apply(self) -> None:
         first = self.sources[self.origin.sources[0]]
-        moved = (first.dtype, first.device) != (self.tensor.dtype, self.tensor.device)
-        if moved or tuple(version(self.sources[name]) for name in self.origin.sources) != self.versions:
-            self.tensor.data = evaluate(self.origin, self.sources)
+        self.tensor.data = _laid_out_as(self.tensor, evaluate(self.origin, self.sources))
         if isinstance(first, nn.Parameter) and isinstance(self.tensor, nn.Parameter):
             self.tensor.requires_grad_(first.requires_grad)
+
+
+def _laid_out_as(old: Tensor, value: Tensor) -> Tensor:
+    """`value` in the memory format of a tensor of its shape."""
+    if value.stride() == old.stride():
+        return value
+    return torch.empty_strided(old.shape, old.stride(), dtype=value.dtype, device=value.device).copy_(value)
 
 
 def is_plain_float(tensor: Tensor) -> bool:
     """Whether a tensor holds floating-point numbers that may be cast: not quantized, not an 8-bit storage format."""
     return tensor.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
-
-def version(tensor: Tensor) -> int:
-    """How often a tensor was written to; inference tensors keep no count."""
-    return -1 if tensor.is_inference() else tensor._version
 
 
 def _nothing() -> Mapping[str, Any]:

@@ -85,6 +85,18 @@ def _on_first_tensor(layer: nn.Module, answer: Any) -> Any:
     )
 
 
+class Removed(nn.Identity):
+    """What stands where a layer was taken out that is called with more than one tensor: it hands on the first.
+
+    Example:
+        >>> Removed()(torch.ones(2), mask=None)
+        tensor([1., 1.])
+    """
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return args[0] if args else next(iter(kwargs.values()))
+
+
 @dataclass(frozen=True)
 class OldCheckpoints:
     """A load hook that takes a checkpoint from before a layer was put around another one.

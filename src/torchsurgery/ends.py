@@ -7,6 +7,7 @@ What is not clear is refused, and the plan is tried out on the spot.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -250,8 +251,8 @@ def outputs_resized(model: nn.Module, flows: Sequence[Flow], number: int, keep: 
     Raises:
         PlanError: if it isn't clear which layers tell them, or `keep` names others than there are.
     """
-    heads = [(flow, head) for flow in flows for node in flow.outputs for head in _heads(node)]
-    features = any(not list(_heads(node)) for flow in flows for node in flow.outputs)
+    heads = [(flow, head) for flow in flows for node in _answers(flow) for head in _heads(node)]
+    features = any(not list(_heads(node)) for flow in flows for node in _answers(flow))
     old = _classes(model, [head for _, head in heads], features)
     _refuse_classes(model, keep, old, number)
     converters: dict[str, Callable[..., Any]] = {}
@@ -266,6 +267,15 @@ def outputs_resized(model: nn.Module, flows: Sequence[Flow], number: int, keep: 
         raise _no_head(model, [head for _, head in heads])
     told = [*_attributes(model, tuple(converters), _CLASSES, old, number), *_labels(model, number, old, keep or ())]
     return Resize(f"set outputs {old} → {number} classes", converters, tuple(told))
+
+
+# What Hugging Face models hand out beside their answer: states for the next call, and a look inside.
+_ASIDE = re.compile(r"\.(past_key_values|cache_params|mems|\w*hidden_states?|\w*attentions)\b")
+
+
+def _answers(flow: Flow) -> list[Node]:
+    """The outputs that answer the input, unless there are no others."""
+    return [node for node in flow.outputs if not _ASIDE.search(node.name)] or list(flow.outputs)
 
 
 def _heads(output: Node) -> Iterator[_Head]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import nn
 
 from . import history, importance, text
@@ -466,12 +467,24 @@ def plan(model: nn.Module, example_inputs: Any = None) -> Plan:
     """
     if not isinstance(model, nn.Module):
         raise SelectionError(f"the model must be an nn.Module, got {type(model).__name__}.", got=type(model))
+    if isinstance(model, torch.jit.ScriptModule):
+        raise PlanError(
+            f"{type(model).__name__} is TorchScript, which keeps its own compiled copy of the forward.",
+            got=model,
+            way_out="change the model before it is scripted:  ts.replace(model, …); torch.jit.script(model)",
+        )
     return Plan(model, example_inputs=example_inputs)
 
 
 def _alike(original: Plan, averaged: nn.Module) -> Plan:
     """The same edits for an averaged copy of the model, begun with the same new weights."""
     target = getattr(averaged, "module", averaged)
+    if not isinstance(target, nn.Module) or type(target) is not type(original.draft.model) or target is averaged:
+        raise PlanError(
+            f"ema= must be an average of this {type(original.draft.model).__name__}, got {type(averaged).__name__}.",
+            got=averaged,
+            way_out="give the AveragedModel that was made of it:  torch.optim.swa_utils.AveragedModel(model)",
+        )
     twin = Plan(target)
     for planned in original.planned:
         names = {name for change in planned.changes if change.kind != "follow" for name in change.names}

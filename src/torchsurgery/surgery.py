@@ -67,7 +67,7 @@ class Surgery:
         """Take it back: the very objects that were there stand where they stood.
 
         Parameters that were carried keep what training has made of them; layers that come back have the mode, dtype and
-        device that the model has by now.
+        device that the model has by now. What was assigned inside a new layer since goes with that layer.
 
         Raises:
             SurgeryError: if it is undone already, a later surgery is still in force, or the model was changed since by

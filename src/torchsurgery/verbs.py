@@ -11,6 +11,7 @@ from torch import nn
 from . import importance
 from .edits import New
 from .ends import Fill
+from .errors import PlanError, SurgeryError
 from .importance import Importance
 from .plans import Plan, plan
 from .selection import Target
@@ -317,9 +318,22 @@ def temporarily(plan: Plan, /, **options: Any) -> Iterator[Surgery]:
         >>> net[1]
         ReLU()
     """
+    if not isinstance(plan, Plan):
+        raise PlanError(
+            f"temporarily takes a plan, got {type(plan).__name__}.",
+            got=plan,
+            way_out="for example  with ts.temporarily(ts.plan(model).remove(nn.Dropout)): …",
+        )
     done = plan.apply(**options)
     try:
         yield done
-    finally:
+    except BaseException as err:
+        if done.in_force:
+            try:
+                done.undo()
+            except SurgeryError as refused:  # what was raised in the block matters more
+                raise err from refused
+        raise
+    else:
         if done.in_force:
             done.undo()

@@ -22,7 +22,7 @@ UNARY = [
 ]
 
 
-@pytest.mark.parametrize("name", UNARY)
+@pytest.mark.parametrize("name", sorted(UNARY))
 @pytest.mark.parametrize("layout", LAYOUTS, ids=["rows", "channels last"])
 def test_unary(name, layout):
     x = meta(2, 3, 4, 5, layout=layout)

@@ -102,6 +102,12 @@ def _unknown(name: str, new: type, names: Sequence[str]) -> ConfigError:
             f"{name} is not for {new.__name__} to set: it follows the old layer's tensors.",
             way_out="move the model, before or after:  model.to(torch.bfloat16)",
         )
+    if name in ("optimizer", "ema", "check", "example_inputs"):
+        return ConfigError(
+            f"{new.__name__} has no argument {name!r}: it is for a plan.",
+            got=name,
+            way_out="ts.plan(model, example_inputs=x).replace(…).apply(optimizer=optimizer, check=x)",
+        )
     close = difflib.get_close_matches(name, names, 3, 0.5)
     return ConfigError(
         f"{new.__name__} has no argument {name!r}.",

@@ -327,6 +327,10 @@ def like(old: nn.Module, new: type[nn.Module], **overrides: Any) -> nn.Module:
         >>> ts.like(nn.BatchNorm2d(20), nn.GroupNorm, num_groups=ts.divisor(8)).num_groups
         5
     """
+    if not isinstance(old, nn.Module):
+        raise ConfigError(
+            f"the old layer must be an nn.Module, got {old!r}.", got=old, way_out=f"ts.like(layer, nn.{new.__name__})"
+        )
     return build(convert(old, new, overrides), old)
 
 

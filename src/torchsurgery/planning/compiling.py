@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import TypeAlias
+
+from torch import nn
 
 from ..changes import Assign, Change, Planned, Write
 from ..edits import CallsToLayers, Edit, Fold, Insert, Prune, Remove, Replace, Resize, Wrap
@@ -43,6 +46,8 @@ def compile_edit(draft: Draft, edit: Edit, widths_changed: bool) -> Planned:
     elif len(places) > 1 and "" in places[0].names:
         # What lies inside comes first, since the model's object becomes what is put around it.
         inside = _changes_at(draft, places[1:], edit, widths_changed)
+        if isinstance(edit, Insert) and isinstance(edit.new, nn.Module) and not edit.share:
+            edit = replace(edit, new=copy.deepcopy(edit.new))
         return Planned(edit, (*inside, *_changes_at(draft, places[:1], edit, widths_changed)))
     left = edit.left if isinstance(edit, Replace) else {}
     return Planned(edit, _changes_at(draft, places, edit, widths_changed), skipped, left)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..changes import Change, Follow, Refresh, Step, version
+from ..changes import Change, Follow, Refresh, Step
 from ..coupling.attention import Attention, as_attention, is_plain_attention
 from ..coupling.integers import shallow
 from ..edits import Prune
@@ -176,7 +176,7 @@ def _refreshing(old: nn.Module, new: nn.Module, origins: Mapping[str, Origin]) -
     sources, tensors = _tensors(old), _tensors(new)
     for key, origin in origins.items():
         if isinstance(origin, Sliced):
-            yield Refresh(tensors[key], origin, sources, (version(sources[key]),))
+            yield Refresh(tensors[key], origin, sources)
 
 
 # --- attributes

@@ -10,8 +10,8 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from ..changes import Assign, Change, Kind, Refresh, Step, version
-from ..composites import DropOldKeys, accept_old_checkpoints, every_key
+from ..changes import Assign, Change, Kind, Refresh, Step
+from ..composites import DropOldKeys, Removed, accept_old_checkpoints, every_key
 from ..edits import Edit, Remove, Replace
 from ..errors import ConfigError, PlanError, SurgeryError
 from ..layers.conversion import Conversion, Converter, build, convert, sources_of
@@ -65,7 +65,10 @@ def _replace(scene: Scene, place: Place, edit: Replace, first: bool) -> Change:
 def _by_class(scene: Scene, place: Place, kind: type[nn.Module], arguments: Mapping[str, Any]) -> Change:
     old = place.module
     # That a subclass is to be converted as its base was settled by the guard: it was asked for by its own class.
-    return by_conversion(scene, place, convert(old, kind, arguments, accept_subclass=place.asked is type(old)))
+    change = by_conversion(scene, place, convert(old, kind, arguments, accept_subclass=place.asked is type(old)))
+    if arguments:
+        refuse_misfit(scene, place, change.new)
+    return change
 
 
 def by_conversion(scene: Scene, place: Place, conversion: Conversion) -> Change:
@@ -126,10 +129,18 @@ def _refuse_one_for_all_hooks(scene: Scene) -> None:
 def _remove(scene: Scene, place: Place) -> Change:
     if "" in place.names:
         raise PlanError(f"cannot remove {label(place)}: it is the model itself.", name="")
-    new = nn.Identity()
+    new = Removed() if _takes_more_than_a_tensor(place.module) else nn.Identity()
     accept_old_checkpoints(new, DropOldKeys(every_key(place.module)))
     # The hook refers back to its module, weakly: that does not keep the object of the old layer from becoming it.
     return fresh(scene, place, new, False, None, "remove")
+
+
+def _takes_more_than_a_tensor(module: nn.Module) -> bool:
+    try:
+        parameters = list(inspect.signature(type(module).forward).parameters.values())[1:]
+    except (TypeError, ValueError):
+        return False
+    return len(parameters) != 1 or parameters[0].kind is parameters[0].VAR_POSITIONAL
 
 
 def fresh(
@@ -220,10 +231,7 @@ def _refreshing(conversion: Conversion, old: nn.Module, new: nn.Module) -> list[
     if not computed:
         return []
     sources, tensors = sources_of(old, conversion.beside), tensors_of(new)
-    return [
-        Refresh(tensors[name], origin, sources, tuple(version(sources[source]) for source in origin.sources))
-        for name, origin in computed.items()
-    ]
+    return [Refresh(tensors[name], origin, sources) for name, origin in computed.items()]
 
 
 def with_steps(change: Change, steps: list[Step]) -> Change:
@@ -351,7 +359,9 @@ class explained:
             text = str(err).removesuffix(f"\n  {err.way_out}")
             first, *rest = text.split("\n  ")
             message = f"cannot {self.edit.describe().split()[0]} {label(self.place)}: {first}"
-            known = {"expected": err.expected, "got": err.got, "way_out": err.way_out}
+            # What was written for a layer at hand, as a line for the model that it is in.
+            way_out = err.way_out and err.way_out.replace("ts.like(old, ", f"ts.replace(model, {self.place.name!r}, ")
+            known = {"expected": err.expected, "got": err.got, "way_out": way_out}
             raise type(err)(message, *rest, name=self.place.name, **known) from err
         if isinstance(err, Exception) and not isinstance(err, SurgeryError) and hasattr(err, "add_note"):
             where = f"at {label(self.place)}; nothing has changed"

@@ -20,6 +20,7 @@ from .guards import guard, label
 from .means import Placement, by_becoming, by_putting, can_become, shell, stand_ins
 from .replacing import call_factory, explained, refuse_no_factory, refuse_no_layer, with_steps
 from .scene import Scene, tensors_of
+from .widths import refuse_other_width
 
 
 def surround_all(scene: Scene, edit: Insert | Wrap) -> list[Change]:
@@ -41,6 +42,7 @@ def surround_all(scene: Scene, edit: Insert | Wrap) -> list[Change]:
 def _insert(scene: Scene, place: Place, edit: Insert, first: bool) -> Change:
     inner = _inner(scene, place)
     layer = _layer_to_insert(scene, place, edit, first)
+    refuse_other_width(place, layer, edit.where)
     around = Inserted(inner, **{edit.where: layer})
     return _surround(scene, place, inner, around, "insert")
 

@@ -45,6 +45,25 @@ def refuse_misfit(scene: Scene, place: Place, new: nn.Module) -> None:
     )
 
 
+def refuse_other_width(place: Place, new: nn.Module, where: str) -> None:
+    """Raise if an inserted layer takes another width than the stream has beside the layer there.
+
+    Only layers of one kind of width are compared: what lies between a convolution and a linear layer is not known.
+    """
+    stream, taken = width(place.module, _OUT if where == "after" else _IN), width(new, _IN)
+    pair = {"num_features", "num_channels", "in_channels"} & vars(new).keys()
+    if stream is None or taken is None or stream == taken or not pair or "embed_dim" in vars(place.module):
+        return
+    raise PlanError(
+        f"the {type(new).__name__} to insert {where} {label(place)} takes {taken} channels, but is given {stream}.",
+        f"expected {stream}, got {taken}",
+        name=place.name,
+        expected=stream,
+        got=taken,
+        way_out=f"give one that takes {stream}, or its class, for which the width is filled in",
+    )
+
+
 def _is_first(scene: Scene, place: Place) -> bool:
     for module in scene.draft.spots():
         if any(parameter is not None for parameter in module._parameters.values()):
