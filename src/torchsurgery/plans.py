@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-import torch
 from torch import nn
 
 from . import history, importance, text
@@ -459,7 +458,7 @@ def plan(model: nn.Module, example_inputs: Any = None) -> Plan:
         example_inputs: What the model is called with: a tensor, a tuple of positional or a dict of keyword arguments.
 
     Raises:
-        PlanError: if the model is TorchScript.
+        SelectionError: if the model is no nn.Module.
 
     Example:
         >>> ts.plan(nn.Sequential(nn.ReLU())).replace(nn.ReLU, nn.GELU)
@@ -467,12 +466,6 @@ def plan(model: nn.Module, example_inputs: Any = None) -> Plan:
     """
     if not isinstance(model, nn.Module):
         raise SelectionError(f"the model must be an nn.Module, got {type(model).__name__}.", got=type(model))
-    if isinstance(model, torch.jit.ScriptModule):
-        raise PlanError(
-            f"{type(model).__name__} is TorchScript, which keeps its own compiled copy of the forward.",
-            got=model,
-            way_out="change the model before it is scripted:  ts.replace(model, …); torch.jit.script(model)",
-        )
     return Plan(model, example_inputs=example_inputs)
 
 
