@@ -163,16 +163,16 @@ def _brought(changes: Sequence[Change]) -> Iterator[nn.Module]:
 def _restore_all(restores: Sequence[Restore]) -> None:
     """Restore in reverse order. An interrupt meanwhile is raised when all is done: restoring may be repeated."""
     interrupted: BaseException | None = None
-    for restore in reversed(restores):
-        while True:
-            try:
+    while True:
+        try:
+            for restore in reversed(restores):
                 restore()
-            except (KeyboardInterrupt, MemoryError) as err:
-                if interrupted is not None and type(interrupted) is type(err) and isinstance(err, MemoryError):
-                    raise
-                interrupted = err
-                continue
-            break
+        except (KeyboardInterrupt, MemoryError) as err:
+            if isinstance(err, MemoryError) and isinstance(interrupted, MemoryError):
+                raise
+            interrupted = err
+            continue
+        break
     if interrupted is not None:
         raise interrupted
 
@@ -230,16 +230,19 @@ def _refuse_if_moved(changes: Sequence[Change]) -> None:
     """Raise if the model was changed by other means since, so that restoring would mix the two."""
     seen: set[Hashable] = set()
     # Of two steps with one target the later one counts.
-    for change, step in reversed(list(_placings(changes))):
-        if step.target not in seen and not step.stands():
-            raise SurgeryError(
-                f"{change.name or 'the model'} was changed since by other means than this library.",
-                f"expected {text.layer(change.new)}",
-                name=change.name,
-                expected=change.new,
-                way_out="put back what the surgery had left there, then undo",
-            )
-        seen.add(step.target)
+    for change in reversed(changes):
+        for step in reversed(change.steps):
+            if not isinstance(step, _PLACINGS) or (target := step.target) in seen:
+                continue
+            seen.add(target)
+            if not step.stands():
+                raise SurgeryError(
+                    f"{change.name or 'the model'} was changed since by other means than this library.",
+                    f"expected {text.layer(change.new)}",
+                    name=change.name,
+                    expected=change.new,
+                    way_out="put back what the surgery had left there, then undo",
+                )
 
 
 def _whereabouts(model: nn.Module) -> tuple[Any, Any] | None:
