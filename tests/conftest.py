@@ -13,8 +13,11 @@ from hypothesis import HealthCheck, settings
 GOLDEN = Path(__file__).parent / "golden"
 
 # `ci` is what `make test` runs; `quick` is for work on one thing:  HYPOTHESIS_PROFILE=quick pytest tests/test_x.py
-settings.register_profile("ci", max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("quick", settings.get_profile("ci"), max_examples=20)
+# The same networks in each run of the ci profile, so that a change is judged by itself; "explore" draws new ones.
+common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("ci", max_examples=300, derandomize=True, **common)
+settings.register_profile("explore", max_examples=300, **common)
+settings.register_profile("quick", max_examples=20, **common)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 

@@ -383,3 +383,13 @@ def test_a_layer_that_is_never_called_is_told():
     attention = nn.MultiheadAttention(4, 2)
     (change,) = ts.plan(attention).replace("out_proj", lambda old: nn.Linear(4, 4)).changes
     assert change.warnings == ("never called: MultiheadAttention reads out_proj.weight and out_proj.bias itself",)
+
+
+def test_a_factory_may_take_layers_out_of_the_model_that_an_earlier_edit_replaces():
+    net = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)), nn.ReLU())
+    block = list(net[0])
+    plan = ts.plan(net).remove(nn.LayerNorm).replace("0", lambda old: nn.Sequential(*block))
+    assert plan.after.params == 6
+    plan.apply()
+    assert sum(p.numel() for p in net.parameters()) == 6
+    assert isinstance(net[0][1], nn.Identity)

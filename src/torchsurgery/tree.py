@@ -44,6 +44,7 @@ class Draft:
         self.root: nn.Module = model
         self._children: dict[nn.Module, dict[str, nn.Module | None]] = {}
         self._standing: dict[nn.Module, nn.Module] = {}
+        self._becomes: dict[nn.Module, nn.Module] = {}
         self._spots: dict[nn.Module, Spots] | None = None
         self._earlier: tuple[dict[nn.Module, Spots], list[tuple[Spots, nn.Module]]] | None = None
         self._entries: dict[int, Mapping[str, Any]] = {}
@@ -52,7 +53,7 @@ class Draft:
     def copy(self) -> Draft:
         """An independent draft with the same edits."""
         twin = Draft(self.model)
-        twin.root, twin._standing = self.root, dict(self._standing)
+        twin.root, twin._standing, twin._becomes = self.root, dict(self._standing), dict(self._becomes)
         twin._children, twin._spots, twin._earlier = dict(self._children), self._spots, self._earlier
         twin._entries, twin.written = dict(self._entries), dict(self.written)
         return twin
@@ -63,7 +64,11 @@ class Draft:
         if own is None:
             own = module._modules
         # TorchScript keeps its submodules in a wrapper that is no dictionary.
-        return own if isinstance(own, dict) else dict(own.items())
+        own = own if isinstance(own, dict) else dict(own.items())
+        if self._becomes and any(child in self._becomes for child in own.values() if child is not None):
+            # A factory has taken a layer out of the model as it is, which an earlier edit lets become another.
+            return {key: None if child is None else self._becomes.get(child, child) for key, child in own.items()}
+        return own
 
     def entries(self, own: Mapping[str, Any]) -> Mapping[str, Any]:
         """What one of a module's dictionaries holds, as it will be."""
@@ -80,7 +85,8 @@ class Draft:
 
     def become(self, old: nn.Module, new: nn.Module) -> None:
         """Note that `new` is a state which the object of `old` takes over."""
-        self._standing[new] = self.standing(old)
+        self._standing[new] = standing = self.standing(old)
+        self._becomes[standing] = new
         if old in self._children and new._modules is old._modules:
             self._children[new] = self._children[old]
 

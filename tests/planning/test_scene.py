@@ -68,8 +68,9 @@ def test_holders_name_every_place_of_a_parameter():
 def test_present_are_the_modules_and_who_stands_for_them():
     net = nn.Sequential(nn.ReLU())
     draft, new, old = Draft(net), nn.GELU(), net[0]
+    spots = draft.spots()[old]
     draft.become(old, new)
-    draft.put([(draft.spots()[old], new)])
+    draft.put([(spots, new)])
     assert Scene(draft, (), False).present == {net, new, old}
 
 

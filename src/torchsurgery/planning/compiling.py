@@ -92,11 +92,12 @@ def _places_named(draft: Draft, names: AbstractSet[str]) -> tuple[Place, ...]:
 
 
 def _lay_in(draft: Draft, places: Iterable[Place], changes: Iterable[Change]) -> None:
-    swaps = []
+    # Before it is noted what becomes of them, which hides the layers as they are.
+    where, swaps = draft.spots(), []
     for place, change in zip(places, changes, strict=True):
         if change.standing is not change.new:
             draft.become(place.module, change.new)
-        swaps.append((draft.spots()[place.module], change.new))
+        swaps.append((where[place.module], change.new))
         for step in change.steps:
             if isinstance(step, Assign):
                 draft.assign(step.mapping, step.entries)
