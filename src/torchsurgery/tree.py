@@ -70,6 +70,15 @@ class Draft:
             return {key: None if child is None else self._becomes.get(child, child) for key, child in own.items()}
         return own
 
+    def _child(self, module: nn.Module, key: str) -> nn.Module | None:
+        # One of thousands is looked up at once, without going over the others.
+        own: Any = self._children.get(module)
+        own = module._modules if own is None else own
+        if key not in own:
+            return None
+        child: nn.Module | None = own[key]
+        return None if child is None else self._becomes.get(child, child)
+
     def entries(self, own: Mapping[str, Any]) -> Mapping[str, Any]:
         """What one of a module's dictionaries holds, as it will be."""
         later = self._entries.get(id(own))
@@ -141,7 +150,7 @@ class Draft:
         above, _, key = name.rpartition(".")
         owner: nn.Module | None = self.root
         for part in above.split(".") if above else ():
-            owner = self.children(owner)[part]  # type: ignore[arg-type]
+            owner = self._child(owner, part)  # type: ignore[arg-type]
         return Slot(owner, key)  # type: ignore[arg-type]
 
     def ancestors(self, name: str) -> Iterator[tuple[nn.Module, str]]:
@@ -149,7 +158,7 @@ class Draft:
         parts = name.split(".") if name else []
         chain = [self.root]
         for part in parts[:-1]:
-            child = self.children(chain[-1]).get(part)
+            child = self._child(chain[-1], part)
             if child is None:
                 return
             chain.append(child)
