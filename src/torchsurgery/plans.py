@@ -29,11 +29,11 @@ from .errors import PlanError, SelectionError
 from .folding import foldable, is_leaf
 from .importance import Importance
 from .inputs import followed
+from .layers.building import tensors_of
 from .layers.functional import Function
 from .origins import Initialised
 from .planning.compiling import compile_edit
 from .planning.exposing import calls_first
-from .planning.scene import tensors_of
 from .planning.widths import changes_width
 from .pruning import Asked, prepare, refuse_senseless
 from .randomness import random_state_kept

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from torchsurgery.planning.scene import Scene, floating_tensor, is_plain_float, tensors_of
+from torchsurgery.layers.building import tensors_of
+from torchsurgery.planning.scene import Scene, floating_tensor, is_plain_float
 from torchsurgery.selection import Place
 from torchsurgery.tree import Draft
 

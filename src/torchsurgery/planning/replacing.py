@@ -14,6 +14,7 @@ from ..changes import Assign, Change, Kind, Refresh, Step
 from ..composites import DropOldKeys, Removed, accept_old_checkpoints, every_key
 from ..edits import Edit, Remove, Replace
 from ..errors import ConfigError, PlanError, SurgeryError
+from ..layers.building import tensors_of
 from ..layers.conversion import Conversion, Converter, build, convert, sources_of
 from ..origins import Computed, Initialised, Origin, Same
 from ..selection import Place
@@ -30,7 +31,7 @@ from .means import (
     shell,
     stand_ins,
 )
-from .scene import Scene, tensors_of
+from .scene import Scene
 from .watching import watch
 from .widths import refuse_misfit
 

@@ -106,13 +106,3 @@ def floating_tensor(module: nn.Module) -> Tensor | None:
             if tensor is not None and is_plain_float(tensor):
                 return tensor
     return None
-
-
-def tensors_of(module: nn.Module) -> dict[str, Tensor]:
-    """All parameters and buffers of a layer by their names in it, shared ones under each."""
-    found: dict[str, Tensor] = {}
-    for prefix, child in module.named_modules(remove_duplicate=False):
-        for key, tensor in (*child._parameters.items(), *child._buffers.items()):
-            if tensor is not None:
-                found[f"{prefix}.{key}" if prefix else key] = tensor
-    return found

@@ -13,13 +13,14 @@ from ..composites import Inserted, OldCheckpoints, accept_old_checkpoints
 from ..edits import Insert, Wrap
 from ..errors import PlanError
 from ..layers.beside import beside
+from ..layers.building import tensors_of
 from ..origins import Initialised, Origin, Same
 from ..selection import Place
 from .carrying import settle
 from .guards import guard, label
 from .means import Placement, by_becoming, by_putting, can_become, shell, stand_ins
 from .replacing import call_factory, explained, refuse_no_factory, refuse_no_layer, with_steps
-from .scene import Scene, tensors_of
+from .scene import Scene
 from .widths import refuse_other_width
 
 
