@@ -121,7 +121,7 @@ def _plan(begun: Plan, axes: Axes, ignore: Target | None) -> Plan:
 def _with(begun: Plan, modules: set[nn.Module], converter: Any) -> Plan:
     there = begun.draft.spots().items()
     places = tuple(Place(module, tuple(spots.names)) for module, spots in there if module in modules)
-    return begun._then(Replace(Selection(begun.draft.model, places), converter)) if places else begun
+    return begun.then(Replace(Selection(begun.draft.model, places), converter)) if places else begun
 
 
 def _converter(own: int, axes: Axes) -> Any:

@@ -110,7 +110,7 @@ def _plan(begun: Plan, target: Target, rank: int | None, energy: float | None, s
     if not ranks:
         raise _nothing(left)
     chosen = Selection(draft.model, tuple(Place(p.module, p.names) for p in places if p.name in ranks))
-    return begun._then(Replace(chosen, _converter(ranks, separated), left=left))
+    return begun.then(Replace(chosen, _converter(ranks, separated), left=left))
 
 
 def _converter(ranks: dict[str, tuple[Factoring, int]], separated: bool) -> Any:

@@ -71,7 +71,7 @@ def _plan(begun: Plan, target: Target, trainable: bool) -> Plan:
             "none of these can be frozen.", *rows, got=left, way_out="ts.freeze_norms(model, nn.BatchNorm2d)"
         )
     converter: Any = Converter("FrozenBatchNorm", lambda old, name: _frozen(old, trainable))
-    return begun._then(Replace(Selection(begun.draft.model, chosen), converter, left=left))
+    return begun.then(Replace(Selection(begun.draft.model, chosen), converter, left=left))
 
 
 def _frozen(old: nn.Module, trainable: bool) -> Conversion:

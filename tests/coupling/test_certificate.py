@@ -23,7 +23,7 @@ def altered(kind, target, amount, spoil):
     attributes = dict(edit.attributes)
     spoil(kept, attributes)
     edit = replace(edit, kept=kept, attributes=tuple(attributes.items()))
-    ts.plan(net, x)._then(edit).apply()
+    ts.plan(net, x).then(edit).apply()
     return net, x, replace(proof, cut=replace(proof.cut, kept=kept))
 
 

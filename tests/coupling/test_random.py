@@ -196,7 +196,7 @@ def test_what_goes_exactly(parts, share):
     assume(cut.kept)
     zeroed = copy.deepcopy(net)
     zero(zeroed, cut.kept)
-    ts.plan(net, x)._then(Prune("all", (), cut.kept, tuple(cut.attributes.items()))).apply()
+    ts.plan(net, x).then(Prune("all", (), cut.kept, tuple(cut.attributes.items()))).apply()
     with torch.no_grad():
         one, other = net(x), zeroed(x)
     assert float((one - other).abs().max()) <= 1e-10 * max(1.0, float(other.abs().max()))

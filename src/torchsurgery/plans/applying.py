@@ -1,0 +1,70 @@
+"""From a plan to what is done: with optimizers and averages, for good or for the time of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+from ..changes import Step
+from ..planning.widths import changes_width
+from ..surgery import Surgery, perform
+from ..training import carry_optimizers
+from ..tree import Draft, every_module
+from .averages import alike
+from .base import Planning
+
+
+class Applying(Planning):
+    """Apply, and be in force for a while."""
+
+    def apply(self, *, optimizer: Any = None, ema: Any = None, check: Any = None) -> Surgery:
+        """Do it, all or nothing.
+
+        Args:
+            optimizer: One or several, whose Parameters and state are carried along.
+            ema: A `torch.optim.swa_utils.AveragedModel` of this model, to be changed alike.
+            check: Inputs for `ts.check`; when it fails, everything is taken back.
+
+        Returns:
+            The surgery that was done; `surgery.undo()` takes it back.
+
+        Raises:
+            PlanError: if the model is no longer what it was when the plan was made.
+            VerificationError: if the check fails. Nothing has changed then.
+        """
+        model, changes = self.draft.model, self.changes
+        further: list[Step] = []
+        if optimizer is not None:
+            before = _parameters(model) if self.keeps_states else Draft(model).parameters()
+            after = before if self.keeps_states else self.draft.parameters()
+            further += carry_optimizers(optimizer, changes, before, after)
+        if ema is not None:
+            further += [step for change in alike(self, ema).changes for step in change.steps]
+        widths = not self.keeps_states and any(changes_width(change.old, change.new) for change in changes)
+        sizes = None if self.keeps_states else (self.before, self.after)
+        return perform(model, changes, further, sizes, widths, check)
+
+    @contextmanager
+    def in_force(self) -> Iterator[nn.Module]:
+        """The model as it will be, for a run; afterwards it is what it was.
+
+        Example:
+            >>> with ts.plan(model).remove("layer4").in_force() as altered:
+            ...     altered.layer4
+            Identity()
+        """
+        done = self.apply() if self.planned else None
+        try:
+            yield self.draft.model
+        finally:
+            if done is not None:
+                done.undo()
+
+
+def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """A model's Parameters, where their names are not asked for: to find those takes several times as long."""
+    owners = (module._parameters.values() for module in every_module(model))
+    return {str(id(p)): p for parameters in owners for p in parameters if p is not None}

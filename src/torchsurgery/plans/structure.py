@@ -1,0 +1,187 @@
+"""The verbs that run the model to see what hangs together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .. import importance
+from ..ends import (
+    Fill,
+    confirm_inputs,
+    confirm_outputs,
+    flows_of,
+    inputs_resized,
+    outputs_resized,
+    refuse_no_number,
+)
+from ..errors import PlanError
+from ..folding import foldable, is_leaf
+from ..importance import Importance
+from ..inputs import followed
+from ..pruning import Asked, prepare, refuse_senseless
+from ..selection import Target
+from .applying import Applying
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class StructureVerbs(Applying):
+    """Fold norms, set both ends, prune channels."""
+
+    def fold(self, example_inputs: Any = None) -> Self:
+        """Let convolutions and linear layers do what the batch norms beside them do in eval; these go.
+
+        Which layer is beside which is seen in a run of the model. A norm is folded into the layer before it where that
+        feeds nothing else, else into the layer after it where that takes nothing else and pads no zeros; both must be
+        called once and share nothing. Others stay, and the plan says why. What is left of a norm is an `nn.Identity`,
+        so that no other layer's name changes.
+
+        Args:
+            example_inputs: What the model is called with; by default the plan's, else what the model seems to take.
+
+        Returns:
+            This plan with the edit appended. No model is touched.
+
+        Raises:
+            PlanError: if no norm can be folded.
+            TraceError: if the model can't be run on these inputs.
+
+        Example:
+            >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.BatchNorm2d(8))
+            >>> plan = ts.plan(net).fold(torch.randn(1, 3, 8, 8))
+            >>> plan
+            Plan: 1 edit, 0 follow-ups · 2 of 5 modules · params 248 → 240
+            >>> plan.planned[0].left
+            {'3': 'after ReLU, before the output'}
+        """
+        given = self.example_inputs if example_inputs is None else example_inputs
+        with self.in_force() as model:
+            edit = foldable(followed(model, given, is_leaf=is_leaf), dict(model.named_modules()), type(model).__name__)
+        return self.then(edit)
+
+    def set_inputs(self, channels: int, *, fill: Fill = "zeros", example_inputs: Any = None) -> Self:
+        """Have the model take another number of channels, of features for a model that begins with a linear layer.
+
+        The first layers are those that a run of the model shows to be fed by its input; norms and depthwise
+        convolutions in between follow. Columns of the old channels stay; for one channel all are summed.
+
+        Args:
+            channels: How many the model is to take.
+            fill: What the columns of further channels begin as: "zeros", or "repeat" for the old ones in turn, scaled.
+            example_inputs: What the model is called with now; by default the plan's, else what it seems to take.
+
+        Returns:
+            This plan with the edit appended. No model is touched.
+
+        Raises:
+            PlanError: if the input can't be followed to its first layers, or is one of several.
+            TraceError: if the model can't be run on these inputs.
+
+        Example:
+            >>> ts.plan(model).set_inputs(4).changes[0].new.in_channels
+            4
+        """
+        if fill not in ("zeros", "repeat"):
+            raise PlanError(f"fill is 'zeros' or 'repeat', got {fill!r}.", expected=("zeros", "repeat"), got=fill)
+        refuse_no_number(channels, "channels", "ts.set_inputs(model, channels=4)")
+        given = self.example_inputs if example_inputs is None else example_inputs
+        with self.in_force() as model:
+            edit, example = inputs_resized(model, followed(model, given), channels, fill, given)
+        plan = self.then(edit)
+        with plan.in_force() as model:
+            confirm_inputs(model, example, edit)
+        return plan
+
+    def set_outputs(self, number: int, *, keep: Sequence[int | None] | None = None, example_inputs: Any = None) -> Self:
+        """Have the model tell another number of classes.
+
+        The last layers are those that a run of the model shows to give its output; all heads that tell the same classes
+        change, with the norms behind them and the attributes that tell the number. Rows of new classes are initialised.
+
+        Args:
+            number: How many classes the model is to tell.
+            keep: Old classes that go on, in the places that they have here: `[3, 5]` makes class 3 the first one and 5
+                the second. None is a new class. Those beyond are new.
+            example_inputs: What the model is called with; by default the plan's, else what it seems to take.
+
+        Returns:
+            This plan with the edit appended. No model is touched.
+
+        Raises:
+            PlanError: if it isn't clear which layers tell the classes; the candidates are named.
+            TraceError: if the model can't be run on these inputs.
+
+        Example:
+            >>> ts.plan(model).set_outputs(10, keep=[207, 208])
+            Plan: 1 edit, 0 follow-ups · 1 of 68 modules · params 11,689,512 → 11,181,642
+        """
+        refuse_no_number(number, "the number of classes", "ts.set_outputs(model, 10)")
+        given = self.example_inputs if example_inputs is None else example_inputs
+        with self.in_force() as model:
+            edit = outputs_resized(model, flows_of(model, given), number, keep)
+        plan = self.then(edit)
+        with plan.in_force() as model:
+            confirm_outputs(model, given, edit)
+        return plan
+
+    def prune(
+        self,
+        target: Target | None = None,
+        amount: int | float | None = None,
+        *,
+        channels: Sequence[int] | None = None,
+        example_inputs: Any = None,
+        by: Importance = importance.l2,
+        ignore: Target | None = None,
+        round_to: int = 1,
+        ranked: bool = False,
+        params: int | float | None = None,
+        macs: int | float | None = None,
+        outputs: Callable[[Any], Any] | None = None,
+    ) -> Self:
+        """Remove output channels from every layer that `target` selects, and from all that is coupled to them.
+
+        The altered model is traced before this answers: what can't be shown to be the old one with entries left out is
+        refused.
+
+        Args:
+            target: What to prune; see `select`. A coupled layer takes its whole group along; the plan lists it. Without
+                one every group is pruned. Of attention, whole heads go where there are enough of them.
+            amount: Output channels to remove: a number when int, a share in (0, 1) when float, as in
+                torch.nn.utils.prune.
+            channels: The very channels to remove, of one layer.
+            example_inputs: What the model is called with; by default the plan's.
+            by: Scores the channels of a group, the lowest go first; see `ts.importance`.
+            ignore: Layers whose output channels stay.
+            round_to: What is left of a group is a multiple of this, as hardware likes it.
+            ranked: Let all groups compete for `amount`, which is a share then, instead of taking it of each.
+            params: Prune until at most so many parameters are left: a number when int, a share when float.
+            macs: Prune until at most so many multiplications are left.
+            outputs: What of the model's answer must keep its shape; see `trace`.
+
+        Returns:
+            This plan with the edit appended. No model is touched.
+
+        Raises:
+            SelectionError: if nothing is selected.
+            CouplingError: if the channels can't go: they are the model's output, or tied to something to be kept.
+            TraceError: if the model fails on these inputs.
+
+        Example:
+            >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3))
+            >>> ts.plan(net, example_inputs=torch.randn(1, 3, 8, 8)).prune("0", 0.25)
+            Plan: 1 edit, 2 follow-ups · 1 of 5 modules · params 532 → 400
+
+        Source: Fang et al., DepGraph, CVPR 2023, section 3.2, for pruning by groups.
+        """
+        asked = Asked(target, amount, channels, by, ignore, round_to, ranked, params, macs, outputs)
+        given = self.example_inputs if example_inputs is None else example_inputs
+        refuse_senseless(asked, given)
+        with self.in_force() as model:
+            proof, edit = prepare(model, asked, given)
+        plan = self.then(edit)
+        with plan.in_force() as model:
+            proof.check(model)
+        return plan
