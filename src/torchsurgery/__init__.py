@@ -30,6 +30,7 @@ from .layers.conversion import divisor as divisor
 from .layers.conversion import like as like
 from .layers.frozen import FrozenBatchNorm as FrozenBatchNorm
 from .layers.separate import SeparateAttention as SeparateAttention
+from .models import build as build
 from .plans import Plan as Plan
 from .plans import plan as plan
 from .selection import Place as Place
@@ -70,6 +71,7 @@ __all__ = [
     "SurgeryError",
     "TraceError",
     "VerificationError",
+    "build",
     "calls_to_layers",
     "check",
     "config_of",

@@ -1,0 +1,136 @@
+"""From a reference to a model."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..errors import SourceError, SurgeryError
+from . import code, folders, libraries
+from .references import Reference, parse
+
+Builder = Callable[..., Any]
+
+
+def build(reference: str, /, **arguments: Any) -> nn.Module:
+    """Make the model that a reference names.
+
+    Weights are random unless pretrained ones are asked for: `build("timm:resnet50", pretrained=True)`,
+    `build("torchvision:resnet50", weights="DEFAULT")`; a folder's own weights are loaded.
+
+    Args:
+        reference: One of
+            `torchvision:resnet18`, any name of `torchvision.models.list_models()`;
+            `timm:convnext_tiny`, any name of `timm.list_models()`, with a tag or without;
+            `hf:org/name`, `hf:org/name@revision`, or a folder with a `config.json`;
+            `path/file.py:build`, a function, class or model of a file, which is run;
+            `pkg.mod:build`, the same of an importable module.
+        **arguments: For whoever builds it, such as `num_classes=10`.
+
+    Returns:
+        The model, in the mode that its builder leaves it in.
+
+    Raises:
+        SourceError: if the reference is ambiguous or misspelt, a library is not installed, or the builder fails.
+
+    Example:
+        >>> type(ts.build("torchvision:resnet18", num_classes=10)).__name__
+        'ResNet'
+    """
+    given = parse_or_candidates(reference)
+    builder = _builder(given)
+    _refuse_unknown_arguments(given, builder, arguments)
+    try:
+        # What a builder warns of is for whoever wrote it.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = builder(**arguments)
+    except SurgeryError:
+        raise
+    except Exception as error:
+        raise _failed(given, error) from error
+    if isinstance(model, nn.Module):
+        return model
+    raise SourceError(
+        f"{reference} gives no model but a {type(model).__name__}.",
+        "expected: an nn.Module",
+        got=model,
+        way_out="return the model from the builder",
+    )
+
+
+def usual_inputs(reference: str, model: nn.Module) -> Tensor | None:
+    """Inputs of the size that a torchvision model was trained on; None where that isn't known.
+
+    Args:
+        reference: What the model was built from.
+        model: The model.
+    """
+    given = parse(reference)
+    return libraries.usual_inputs(given.where, model) if given.source == "torchvision" else None
+
+
+def parse_or_candidates(reference: str) -> Reference:
+    """The reference, or an error that says where there are models of this name."""
+    try:
+        return parse(reference)
+    except SourceError as error:
+        if ":" in reference or not (candidates := libraries.candidates(reference)):
+            raise
+        first, count = candidates[0], len(candidates)
+        raise SourceError(
+            f"{reference} is no reference to a model: it doesn't say from where.",
+            f"there {'is' if count == 1 else 'are'} {', '.join(candidates)}",
+            got=reference,
+            way_out=f"name the source:  {first}",
+        ) from error
+
+
+def _builder(given: Reference) -> Builder:
+    match given.source:
+        case "torchvision":
+            return libraries.of_torchvision(given.where)
+        case "timm":
+            return libraries.of_timm(given.where)
+        case "hf":
+            return folders.of_hub(given.where, given.what)
+        case "folder":
+            return folders.of_folder(given.where)
+        case "file":
+            return code.of_file(given.where, given.what)
+        case "module":
+            return code.of_module(given.where, given.what)
+
+
+def _refuse_unknown_arguments(given: Reference, builder: Builder, arguments: dict[str, Any]) -> None:
+    """Raise before anything is built, where the builder says what it takes."""
+    try:
+        signature = inspect.signature(builder)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        takes = [str(p) for p in signature.parameters.values()]
+        raise SourceError(
+            f"{given.text} can't be built: {error}.",
+            f"it takes ({', '.join(takes)})",
+            got=arguments,
+            way_out="give what it takes, as  ts.build(reference, name=value)  or  -a name=value",
+        ) from error
+
+
+def _failed(given: Reference, error: Exception) -> SourceError:
+    if isinstance(error, ModuleNotFoundError):
+        return libraries.missing(given.text, error.name or str(error))
+    first = str(error).strip().partition("\n")[0][:300]
+    return SourceError(
+        f"{given.text} can't be built: {type(error).__name__}: {first}",
+        *libraries.unreachable(error),
+        got=error,
+        way_out="give its builder what it needs, as  ts.build(reference, name=value)  or  -a name=value",
+    )

@@ -1,0 +1,120 @@
+"""What a reference says, and what to tell someone whose reference says nothing, or too much."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
+
+from ..errors import SourceError
+
+Source: TypeAlias = Literal["torchvision", "timm", "hf", "file", "module", "folder"]
+
+_KINDS = "torchvision:resnet18, timm:convnext_tiny, hf:org/name or a folder, path/file.py:build, pkg.mod:build"
+LIBRARIES: tuple[Source, ...] = ("torchvision", "timm", "hf")
+_IDENTIFIER = r"[^\W\d]\w*"
+
+
+class Reference(NamedTuple):
+    """A reference, taken apart.
+
+    Attributes:
+        text: As it was given.
+        source: Who is asked.
+        where: The model's name, the repository, the folder, the file or the module.
+        what: The builder's name, or the revision; empty where there is none.
+    """
+
+    text: str
+    source: Source
+    where: str
+    what: str = ""
+
+
+def parse(text: str) -> Reference:
+    """Take a reference apart, without asking anybody whether there is such a model.
+
+    Raises:
+        SourceError: if it isn't clear where to look.
+    """
+    scheme, colon, rest = text.partition(":")
+    for library in LIBRARIES:
+        if colon and scheme == library:
+            return _of_library(text, library, rest)
+    path, _, builder = text.rpartition(":")
+    if path.endswith(".py"):
+        return Reference(text, "file", path, builder)
+    if text and Path(text).is_dir():
+        return Reference(text, "folder", text)
+    if text.endswith(".py"):
+        raise _without_builder(text)
+    if re.fullmatch(rf"{_IDENTIFIER}(\.{_IDENTIFIER})*:{_IDENTIFIER}(\.{_IDENTIFIER})*", text):
+        return Reference(text, "module", path, builder)
+    raise _unclear(text)
+
+
+def _of_library(text: str, library: Source, rest: str) -> Reference:
+    if not rest:
+        raise SourceError(f"{text} names no model.", got=text, way_out=f"for example  {_example(library)}")
+    if library == "hf":
+        name, _, revision = rest.partition("@")
+        return Reference(text, library, name, revision)
+    return Reference(text, library, rest)
+
+
+def _example(library: Source) -> str:
+    return {"torchvision": "torchvision:resnet18", "timm": "timm:convnext_tiny"}.get(library, "hf:org/name")
+
+
+def _without_builder(text: str) -> SourceError:
+    names = list(_defined_in(Path(text)))
+    defined = [f"it defines {', '.join(names[:8])}"] if names else []
+    return SourceError(
+        f"{text} says which file, but not what in it makes the model.",
+        *defined,
+        got=text,
+        way_out=f"name a function, a class or a model:  {text}:{names[0] if names else 'build'}",
+    )
+
+
+def _defined_in(path: Path) -> Iterator[str]:
+    """Public functions and classes of a file, which isn't run."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield node.name
+
+
+def _unclear(text: str) -> SourceError:
+    if ":" in text:
+        return SourceError(
+            f"{text} is no reference to a model: {text.partition(':')[0]!r} is no source of models.",
+            f"a model is given as {_KINDS}",
+            got=text,
+            way_out="name the source, for example  torchvision:resnet18",
+        )
+    return SourceError(
+        f"{text or 'the empty text'} is no reference to a model: it doesn't say from where.",
+        f"a model is given as {_KINDS}",
+        got=text,
+        way_out="name the source, for example  torchvision:resnet18",
+    )
+
+
+def closest(name: str, known: Iterable[str], way_out: str) -> str | None:
+    """`way_out` with the closest known name in it, or None if none is close."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return way_out.format(close[0]) if close else None
+
+
+def close_names(name: str, known: Iterable[str], most: int = 4) -> list[str]:
+    """Known names that are spelt much like this one, or that begin with it."""
+    known = list(known)
+    beginning = sorted((other for other in known if other.startswith(name)), key=len)
+    return list(dict.fromkeys([*difflib.get_close_matches(name, known, n=most), *beginning]))[:most]
