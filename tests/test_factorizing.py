@@ -9,7 +9,8 @@ from torch import nn
 
 import torchsurgery as ts
 from sameness import portrait
-from torchsurgery.layers.conversion import Fidelity, build
+from torchsurgery.layers.assembling import build
+from torchsurgery.layers.conversion import Fidelity
 from torchsurgery.layers.lowrank import factoring
 from torchsurgery.layers.padded import PADDED
 

@@ -9,7 +9,8 @@ from torch import nn
 
 import torchsurgery as ts
 from sameness import portrait
-from torchsurgery.layers.conversion import Fidelity, convert, like
+from torchsurgery.layers.conversion import Fidelity
+from torchsurgery.layers.converting import convert, like
 
 
 def used(norm):

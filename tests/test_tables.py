@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from torchsurgery.layers.conversion import conversion
+from torchsurgery.layers.registry import conversion
 from torchsurgery.tables import conversions
 
 PAGE = Path(__file__).parents[1] / "docs" / "conversions.md"

@@ -25,9 +25,9 @@ from .freezing import freeze_norms as freeze_norms
 from .layers.config import config_of as config_of
 from .layers.config import register_config as register_config
 from .layers.conversion import Fidelity as Fidelity
-from .layers.conversion import conversion as conversion
-from .layers.conversion import divisor as divisor
-from .layers.conversion import like as like
+from .layers.registry import conversion as conversion
+from .layers.arguments import divisor as divisor
+from .layers.converting import like as like
 from .layers.frozen import FrozenBatchNorm as FrozenBatchNorm
 from .layers.separate import SeparateAttention as SeparateAttention
 from .models import build as build

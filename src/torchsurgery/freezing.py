@@ -8,7 +8,8 @@ from torch import nn
 
 from .edits import Replace
 from .errors import ConfigError, PlanError
-from .layers.conversion import Conversion, Converter, convert
+from .layers.conversion import Conversion, Converter
+from .layers.converting import convert
 from .layers.frozen import FrozenBatchNorm, frozen_with_activation, with_activation
 from .layers.norm import BATCH
 from .plans import Plan, plan

@@ -17,8 +17,8 @@ from .checks import check as run_check
 from .collecting import collection_paused
 from .distributed import recount_buffers
 from .errors import PlanError, SurgeryError
+from .layers.assembling import sources_of
 from .layers.building import tensors_of
-from .layers.conversion import sources_of
 from .origins import Same
 from .stats import Size, size_of
 from .tree import every_module

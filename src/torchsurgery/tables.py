@@ -12,8 +12,10 @@ from torch import nn
 
 from .errors import ConfigError
 from .layers.building import signature_of
-from .layers.conversion import Fidelity, convert, registered, targets_of
+from .layers.conversion import Fidelity
+from .layers.converting import convert
 from .layers.dimensions import families
+from .layers.registry import registered, targets_of
 
 # Arguments of the layers that the table is made with, where the constructor wants any.
 _ARGUMENTS: dict[str, Any] = {

@@ -2,7 +2,9 @@
 
 import torch
 
-from torchsurgery.layers.conversion import Fidelity, build, convert
+from torchsurgery.layers.assembling import build
+from torchsurgery.layers.conversion import Fidelity
+from torchsurgery.layers.converting import convert
 
 
 def converted(old, new, *, reference=None, **overrides):

@@ -7,7 +7,8 @@ from torch import nn
 
 from torchsurgery.errors import ConfigError
 from torchsurgery.layers.activation import ALONG_AXIS, ELEMENTWISE
-from torchsurgery.layers.conversion import Fidelity, convert, like
+from torchsurgery.layers.conversion import Fidelity
+from torchsurgery.layers.converting import convert, like
 
 ALL = [getattr(nn, name) for name in nn.modules.activation.__all__]
 ARGUMENTS = {

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from torchsurgery.errors import ConfigError
+from torchsurgery.layers.arguments import divisor
 from torchsurgery.layers.conv import CONVS, TRANSPOSED
-from torchsurgery.layers.conversion import Fidelity, convert, divisor, like
+from torchsurgery.layers.conversion import Fidelity
+from torchsurgery.layers.converting import convert, like
 from torchsurgery.layers.padded import PADDED, PaddedConv1d, PaddedConv2d
 from torchsurgery.origins import Computed, Initialised, Same
 

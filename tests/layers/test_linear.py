@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from torchsurgery.errors import ConfigError
-from torchsurgery.layers.conversion import Fidelity, convert, like
+from torchsurgery.layers.conversion import Fidelity
+from torchsurgery.layers.converting import convert, like
 from torchsurgery.layers.linear import LowRankLinear, factors
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -5,7 +5,8 @@ import torch
 from holding import converted
 from torch import nn
 
-from torchsurgery.layers.conversion import Fidelity, convert, like
+from torchsurgery.layers.conversion import Fidelity
+from torchsurgery.layers.converting import convert, like
 from torchsurgery.layers.losses import LOSSES
 
 ELEMENTWISE = [nn.L1Loss, nn.MSELoss, nn.SmoothL1Loss, nn.HuberLoss, nn.SoftMarginLoss]

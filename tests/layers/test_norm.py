@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from torchsurgery.errors import ConfigError
-from torchsurgery.layers.conversion import Fidelity, convert, divisor, like
+from torchsurgery.layers.arguments import divisor
+from torchsurgery.layers.conversion import Fidelity
+from torchsurgery.layers.converting import convert, like
 from torchsurgery.layers.norm import BATCH, INSTANCE, RESPONSE
 
 DOUBLE = {"dtype": torch.float64}

@@ -6,7 +6,8 @@ from holding import converted, hold
 from torch import nn
 
 from torchsurgery.errors import ConfigError
-from torchsurgery.layers.conversion import Fidelity, convert, like
+from torchsurgery.layers.conversion import Fidelity
+from torchsurgery.layers.converting import convert, like
 from torchsurgery.layers.pooling import ADAPTIVE, AVERAGE, MAX, POWER, pool_axes
 
 WINDOWS = (*MAX, *AVERAGE, *POWER)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from torchsurgery.errors import ConfigError
-from torchsurgery.layers.conversion import Fidelity, convert, like
+from torchsurgery.layers.conversion import Fidelity
+from torchsurgery.layers.converting import convert, like
 from torchsurgery.layers.recurrent import CELLS, LAYERS
 
 DOUBLE = {"dtype": torch.float64}

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from torchsurgery.errors import ConfigError
-from torchsurgery.layers.conversion import Fidelity, convert
+from torchsurgery.layers.conversion import Fidelity
+from torchsurgery.layers.converting import convert
 from torchsurgery.layers.padded import PADDED
 
 DOUBLE = {"dtype": torch.float64}

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import torchsurgery as ts
-from torchsurgery.layers.conversion import Fidelity, convert, like
+from torchsurgery.layers.conversion import Fidelity
+from torchsurgery.layers.converting import convert, like
 
 DOUBLE = {"dtype": torch.float64}
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from torchsurgery.layers.conv import CONVS, TRANSPOSED
-from torchsurgery.layers.conversion import Fidelity, convert
+from torchsurgery.layers.conversion import Fidelity
+from torchsurgery.layers.converting import convert
 from torchsurgery.layers.transposing import turned_round
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ..layers.attending import attended, joint_mask, split_in_heads
 
 
 class Attention(nn.MultiheadAttention):
@@ -39,8 +40,12 @@ class Attention(nn.MultiheadAttention):
         # The same tensor three times is projected by one multiplication.
         same = query is key and key is value
         q, k, v = self._heads(inputs, same)
-        mask = self._mask(q, key_padding_mask, attn_mask, is_causal)
-        out, weights = self._attend(q, k, v, mask, need_weights, average_attn_weights)
+        mask = joint_mask(attn_mask, key_padding_mask, q)
+        # As wide as it was built, whatever has gone since: scores of pruned heads' neighbours must not change.
+        scale = float(vars(self).get("score_scale", int(self.head_dim) ** -0.5))
+        out, weights = attended(q, k, v, mask, self.dropout if self.training else 0.0, scale, need_weights)
+        if weights is not None and average_attn_weights:
+            weights = weights.mean(1)
         out = self.out_proj(out.transpose(1, 2).flatten(2))
         if not self.batch_first:
             out = out.transpose(0, 1)
@@ -60,40 +65,10 @@ class Attention(nn.MultiheadAttention):
         else:
             weights = self.in_proj_weight.chunk(3)
             parts = [F.linear(t, w, b) for t, w, b in zip(inputs, weights, biases, strict=True)]
-        return [torch.unflatten(t, -1, (self.num_heads, -1)).transpose(1, 2) for t in parts]
+        return [split_in_heads(t, self.num_heads) for t in parts]
 
     def _packed(self) -> bool:
         return self._parameters["in_proj_weight"] is not None
-
-    def _mask(self, query: Tensor, padding: Tensor | None, mask: Tensor | None, is_causal: bool) -> Tensor | None:
-        """Both masks as one that is added to the scores."""
-        if mask is not None and mask.dim() == 3:
-            mask = torch.unflatten(mask, 0, (query.shape[0], -1))
-        mask = _additive(mask, query)
-        padding = _additive(padding, query)
-        if padding is not None:
-            padding = padding.reshape(-1, 1, 1, padding.shape[-1])
-            return padding if mask is None else mask + padding
-        return mask
-
-    def _attend(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, need_weights: bool, average: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        # As wide as it was built, whatever has gone since: scores of pruned heads' neighbours must not change.
-        scale = float(vars(self).get("score_scale", int(self.head_dim) ** -0.5))
-        dropout = self.dropout if self.training else 0.0
-        if not need_weights:
-            return F.scaled_dot_product_attention(q, k, v, mask, dropout, scale=scale), None
-        scores = (q * scale) @ k.transpose(-2, -1)
-        weights = torch.softmax(scores if mask is None else scores + mask, dim=-1)
-        weights = F.dropout(weights, dropout) if dropout else weights
-        return weights @ v, weights.mean(1) if average else weights
-
-
-def _additive(mask: Tensor | None, like: Tensor) -> Tensor | None:
-    if mask is None or mask.dtype != torch.bool:
-        return mask
-    return torch.zeros(mask.shape, dtype=like.dtype, device=like.device).masked_fill(mask, float("-inf"))
 
 
 def is_plain_attention(module: nn.Module) -> bool:

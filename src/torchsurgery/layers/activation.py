@@ -12,8 +12,11 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..origins import Origin, Same
-from .conversion import Conversion, Fidelity, Pair, argument_check, conversion
+from .arguments import argument_check
+from .conversion import Conversion, Fidelity
 from .fills import filled
+from .pair import Pair
+from .registry import conversion
 
 ELEMENTWISE = (
     nn.CELU,

@@ -8,13 +8,12 @@ from typing import Any, Literal
 from torch import nn
 
 from ..errors import ConfigError
+from .arguments import check_arguments, resolved
 from .building import signature_of
-from .conversion import check_arguments, resolved
+from .channels import IN, OUT, width
 
 # Constructor arguments that mean how wide the stream is which a layer works on.
 _WIDTHS = frozenset({"num_features", "num_channels", "normalized_shape", "embed_dim", "channels", "features", "dim"})
-_OUT = ("out_channels", "out_features", "num_features", "num_channels", "embed_dim", "embedding_dim", "hidden_size")
-_IN = ("in_channels", "in_features", "num_features", "num_channels", "embed_dim", "input_size")
 
 
 def beside(
@@ -33,7 +32,7 @@ def beside(
     """
     values = dict(resolved(old, new, arguments))
     missing = [name for name in signature_of(new).required if name not in values]
-    stream = next((vars(old)[name] for name in (_OUT if where == "after" else _IN) if name in vars(old)), None)
+    stream = width(old, OUT if where == "after" else IN)
     for name in [name for name in missing if name in _WIDTHS and stream is not None]:
         values[name] = stream
         missing.remove(name)

@@ -14,14 +14,17 @@ from torch import nn
 
 from ..errors import ConfigError
 from ..origins import Initialised
+from .arguments import argument_check, check_arguments
 from .building import once_per_class
-from .conversion import Conversion, Fidelity, Pair, argument_check, check_arguments, conversion
+from .conversion import Conversion, Fidelity
 from .fills import filled
 from .kernels import Kernel, kernel_of
 from .padded import PADDED, Pads
 from .padded import PaddedConv1d as PaddedConv1d
 from .padded import PaddedConv2d as PaddedConv2d
 from .padded import PaddedConv3d as PaddedConv3d
+from .pair import Pair
+from .registry import conversion
 from .windows import Change, Fit, Window, central, fits_of, lifted, per_axis
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -8,7 +8,10 @@ from typing import Any
 from torch import nn
 
 from ..errors import ConfigError
-from .conversion import Conversion, Fidelity, Pair, argument_check, conversion
+from .arguments import argument_check
+from .conversion import Conversion, Fidelity
+from .pair import Pair
+from .registry import conversion
 
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 

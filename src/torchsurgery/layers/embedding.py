@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from .conversion import Conversion, Fidelity, Pair, conversion
+from .conversion import Conversion, Fidelity
+from .pair import Pair
+from .registry import conversion
 
 TABLES = (nn.Embedding, nn.EmbeddingBag)
 

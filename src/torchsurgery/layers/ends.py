@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..origins import Computed, Initialised, Origin, Same
 from .building import adopted, tensors_of
+from .channels import IN, OUT, width
 from .conv import CONVS, TRANSPOSED
 from .conversion import Conversion, Fidelity
 from .kernels import regrouped
@@ -35,15 +36,12 @@ def keeps_channels_apart(layer: nn.Module) -> bool:
 
 def width_in(layer: nn.Module) -> int:
     """How many channels a layer takes."""
-    return int(
-        next(vars(layer)[name] for name in ("in_features", "in_channels", "num_features") if name in vars(layer))
-    )
+    return width(layer, IN) or 0
 
 
 def width_out(layer: nn.Module) -> int:
     """How many channels a layer gives."""
-    names = ("out_features", "out_channels", "num_features")
-    return int(next(vars(layer)[name] for name in names if name in vars(layer)))
+    return width(layer, OUT) or 0
 
 
 def why_fixed(layer: nn.Module) -> str | None:

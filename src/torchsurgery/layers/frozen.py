@@ -10,10 +10,12 @@ from torch.nn import functional as F
 
 from ..errors import ConfigError
 from ..origins import Origin
-from .conversion import Conversion, Fidelity, Pair, conversion
+from .conversion import Conversion, Fidelity
 from .fills import filled
 from .foreign import ACTIVATED
 from .norm import BATCH
+from .pair import Pair
+from .registry import conversion
 
 TIMM = "timm.layers.norm_act.BatchNormAct2d"
 

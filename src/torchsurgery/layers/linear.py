@@ -10,10 +10,13 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..origins import Computed, Origin
+from .arguments import argument_check
 from .conv import CONVS, axes_of
-from .conversion import Conversion, Fidelity, Pair, argument_check, conversion
+from .conversion import Conversion, Fidelity
 from .fills import filled
 from .kernels import regrouped
+from .pair import Pair
+from .registry import conversion
 
 
 class LowRankLinear(nn.Sequential):

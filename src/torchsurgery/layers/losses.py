@@ -8,7 +8,9 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.loss import _Loss
 
-from .conversion import Conversion, Fidelity, Pair, conversion
+from .conversion import Conversion, Fidelity
+from .pair import Pair
+from .registry import conversion
 
 LOSSES: tuple[type[nn.Module], ...] = tuple(
     cls

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..origins import Computed, Origin
-from .arguments import in_code, is_whole
-from .conversion import Conversion, Fidelity, Pair, argument_check, conversion
+from .arguments import argument_check, in_code, is_whole
+from .conversion import Conversion, Fidelity
 from .fills import filled
+from .pair import Pair
+from .registry import conversion
 from .windows import times
 
 BATCH = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)

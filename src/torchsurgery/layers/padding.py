@@ -8,7 +8,10 @@ from typing import Any
 from torch import nn
 
 from ..errors import ConfigError
-from .conversion import Conversion, Fidelity, Pair, argument_check, conversion
+from .arguments import argument_check
+from .conversion import Conversion, Fidelity
+from .pair import Pair
+from .registry import conversion
 
 ZERO = (nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d)
 CONSTANT = (nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d)

@@ -9,9 +9,12 @@ import torch
 from torch import nn
 
 from ..errors import ConfigError
+from .arguments import argument_check
 from .conv import CONVS, axes_of
-from .conversion import Conversion, Fidelity, Pair, argument_check, conversion
+from .conversion import Conversion, Fidelity
 from .fills import filled
+from .pair import Pair
+from .registry import conversion
 from .windows import per_axis
 
 MAX = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)

@@ -7,7 +7,9 @@ from torch import nn
 from ..errors import ConfigError
 from ..origins import Initialised, Origin, Same
 from .building import declare_signature
-from .conversion import Conversion, Fidelity, Pair, conversion
+from .conversion import Conversion, Fidelity
+from .pair import Pair
+from .registry import conversion
 
 LAYERS = (nn.RNN, nn.LSTM, nn.GRU)
 CELLS = (nn.RNNCell, nn.LSTMCell, nn.GRUCell)

@@ -11,10 +11,12 @@ from ..errors import ConfigError
 from ..origins import Computed, Origin
 from .arguments import in_code
 from .conv import TRANSPOSED, axes_of, windows_of
-from .conversion import Conversion, Fidelity, Pair, conversion
+from .conversion import Conversion, Fidelity
+from .pair import Pair
+from .registry import conversion
 from .windows import Window
 
-_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+LINEAR_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 # --- upsampling
@@ -26,7 +28,7 @@ def upsample_to_transposed(pair: Pair) -> Conversion:
     axes = axes_of(pair.new)
     factor = _factor(pair, axes)
     channels = pair.overrides.get("in_channels")
-    linear = pair.config["mode"] == _LINEAR[axes]
+    linear = pair.config["mode"] == LINEAR_MODES[axes]
     kernel, padding = (2 * factor - factor % 2, factor // 2) if linear else (factor, 0)
     given: dict[str, Any] = {"kernel_size": kernel, "stride": factor, "padding": padding, "bias": False}
     given |= {} if channels is None else {"out_channels": channels, "groups": channels}
@@ -48,12 +50,14 @@ def _factor(pair: Pair, axes: int) -> int:
     scale = pair.config.get("scale_factor")
     factors = set(scale) if isinstance(scale, tuple | list) else {scale}
     factor = factors.pop() if len(factors) == 1 else None
-    known = pair.config["mode"] in ("nearest", "nearest-exact", _LINEAR[axes]) and not pair.config.get("align_corners")
+    known = pair.config["mode"] in ("nearest", "nearest-exact", LINEAR_MODES[axes]) and not pair.config.get(
+        "align_corners"
+    )
     if known and isinstance(factor, int | float) and factor == int(factor) >= 1:
         return int(factor)
     raise ConfigError(
         f"{type(pair.old).__name__} can't be made a {pair.new.__name__}: that takes one whole scale_factor, "
-        f"mode='nearest' or {_LINEAR[axes]!r}, and no align_corners.",
+        f"mode='nearest' or {LINEAR_MODES[axes]!r}, and no align_corners.",
         got=dict(pair.config),
         way_out=f"ts.like(nn.Upsample(scale_factor=2), {in_code(pair.new)}, in_channels=64)",
     )

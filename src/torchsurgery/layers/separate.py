@@ -6,12 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..errors import ConfigError
 from ..origins import Computed, Origin, Same
+from .attending import attended, joint_mask, split_in_heads
 from .config import config_rule
-from .conversion import Conversion, Fidelity, Pair, conversion
+from .conversion import Conversion, Fidelity
+from .pair import Pair
+from .registry import conversion
 
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 
@@ -77,9 +79,11 @@ class SeparateAttention(nn.Module):
             raise RuntimeError("is_causal says of which kind attn_mask is: give both")
         alone = query.dim() == 2
         q, k, v = (self._batched(tensor, alone) for tensor in (query, key, value))
-        q, k, v = (self._heads(tensor) for tensor in (self.q_proj(q), self.k_proj(k), self.v_proj(v)))
-        mask = self._mask(attn_mask, key_padding_mask, q)
-        mixed, weights = self._weighted(q, k, v, mask) if need_weights else (self._mixed(q, k, v, mask), None)
+        heads = (self.q_proj(q), self.k_proj(k), self.v_proj(v))
+        q, k, v = (split_in_heads(tensor, self.num_heads) for tensor in heads)
+        mask = joint_mask(attn_mask, key_padding_mask, q)
+        dropout = self.dropout if self.training else 0.0
+        mixed, weights = attended(q, k, v, mask, dropout, q.shape[-1] ** -0.5, need_weights)
         answer: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
         if weights is not None and average_attn_weights:
             weights = weights.mean(1)
@@ -89,37 +93,6 @@ class SeparateAttention(nn.Module):
 
     def _batched(self, tensor: Tensor, alone: bool) -> Tensor:
         return tensor.unsqueeze(0) if alone else tensor if self.batch_first else tensor.transpose(0, 1)
-
-    def _heads(self, tensor: Tensor) -> Tensor:
-        """(N, L, E) → (N, heads, L, E / heads)."""
-        return tensor.reshape(*tensor.shape[:2], self.num_heads, -1).transpose(1, 2)
-
-    def _mask(self, attn_mask: Tensor | None, padding: Tensor | None, q: Tensor) -> Tensor | None:
-        """What is added to the scores, (N or 1, heads or 1, L, S)."""
-        masks = []
-        if attn_mask is not None:
-            each = attn_mask.dim() == 3
-            masks.append(attn_mask.reshape(-1, self.num_heads, *attn_mask.shape[1:]) if each else attn_mask)
-        if padding is not None:
-            masks.append((padding.unsqueeze(0) if padding.dim() == 1 else padding)[:, None, None])
-        if not masks:
-            return None
-        added = [_added(mask, q) for mask in masks]
-        return added[0] if len(added) == 1 else added[0] + added[1]
-
-    def _mixed(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        return F.scaled_dot_product_attention(q, k, v, mask, self.dropout if self.training else 0.0)
-
-    def _weighted(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        scores = q @ k.transpose(2, 3) * q.shape[-1] ** -0.5
-        weights = F.dropout((scores if mask is None else scores + mask).softmax(-1), self.dropout, self.training)
-        return weights @ v, weights
-
-
-def _added(mask: Tensor, like: Tensor) -> Tensor:
-    if mask.dtype is not torch.bool:
-        return mask
-    return torch.zeros(mask.shape, dtype=like.dtype, device=like.device).masked_fill(mask, float("-inf"))
 
 
 @config_rule(SeparateAttention)

@@ -6,9 +6,11 @@ from torch import Tensor
 
 from ..origins import Computed, Initialised, Origin
 from .conv import CONVS, GEOMETRY, TRANSPOSED, axes_of, windows_of
-from .conversion import Conversion, Fidelity, Pair, conversion
+from .conversion import Conversion, Fidelity
 from .fills import filled
 from .padded import PADDED
+from .pair import Pair
+from .registry import conversion
 
 
 @conversion((*CONVS, *PADDED), TRANSPOSED)

@@ -14,8 +14,10 @@ from ..changes import Assign, Change, Kind, Refresh, Step
 from ..composites import DropOldKeys, Removed, accept_old_checkpoints, every_key
 from ..edits import Edit, Remove, Replace
 from ..errors import ConfigError, PlanError, SurgeryError
+from ..layers.assembling import build, sources_of
 from ..layers.building import tensors_of
-from ..layers.conversion import Conversion, Converter, build, convert, sources_of
+from ..layers.conversion import Conversion, Converter
+from ..layers.converting import convert
 from ..origins import Computed, Initialised, Origin, Same
 from ..selection import Place
 from .carrying import carry_over, has_hooks, settle

@@ -5,17 +5,13 @@ from __future__ import annotations
 from torch import nn
 
 from ..errors import PlanError
+from ..layers.channels import IN, OUT, width
 from ..selection import Place
 from .guards import label
 from .scene import Scene
 
-_IN = ("in_features", "in_channels", "num_features", "num_channels", "embed_dim", "input_size")
-_OUT = ("out_features", "out_channels", "num_features", "num_channels", "embed_dim")
-
-
-def width(module: nn.Module, names: tuple[str, ...]) -> int | None:
-    """The number of features or channels that a layer takes or gives, where it says so."""
-    return next((value for name in names if isinstance(value := vars(module).get(name), int)), None)
+# What lies along the last axis: how wide the others are there is not known.
+_ALONG_THE_LAST = {"embed_dim", "embedding_dim", "hidden_size"}
 
 
 def refuse_misfit(scene: Scene, place: Place, new: nn.Module) -> None:
@@ -24,7 +20,7 @@ def refuse_misfit(scene: Scene, place: Place, new: nn.Module) -> None:
     The first layer of a model takes what the user feeds it; and where an earlier edit has changed a width, what this
     layer is given is not known without running the model.
     """
-    old_width, new_width = width(place.module, _IN), width(new, _IN)
+    old_width, new_width = width(place.module, IN), width(new, IN)
     if (
         old_width is None
         or new_width is None
@@ -50,9 +46,9 @@ def refuse_other_width(place: Place, new: nn.Module, where: str) -> None:
 
     Only layers of one kind of width are compared: what lies between a convolution and a linear layer is not known.
     """
-    stream, taken = width(place.module, _OUT if where == "after" else _IN), width(new, _IN)
+    stream, taken = width(place.module, OUT if where == "after" else IN), width(new, IN)
     pair = {"num_features", "num_channels", "in_channels"} & vars(new).keys()
-    if stream is None or taken is None or stream == taken or not pair or "embed_dim" in vars(place.module):
+    if stream is None or taken is None or stream == taken or not pair or _ALONG_THE_LAST & vars(place.module).keys():
         return
     raise PlanError(
         f"the {type(new).__name__} to insert {where} {label(place)} takes {taken} channels, but is given {stream}.",
@@ -73,4 +69,4 @@ def _is_first(scene: Scene, place: Place) -> bool:
 
 def changes_width(old: nn.Module, new: nn.Module) -> bool:
     """Whether a change gives the layers after it another width."""
-    return vars(old) is not vars(new) and width(old, _OUT) != width(new, _OUT)
+    return vars(old) is not vars(new) and width(old, OUT) != width(new, OUT)

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from torchsurgery.layers.assembling import build
 from torchsurgery.layers.building import skeleton
-from torchsurgery.layers.conversion import build, convert, like
+from torchsurgery.layers.converting import convert, like
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
