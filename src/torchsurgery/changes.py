@@ -244,8 +244,13 @@ class Follow:
     old: nn.Module
 
     def snapshot(self) -> Restore:
-        restores = [functools.partial(vars(m).__setitem__, "training", m.training) for m in self.modules]
-        return restores[0] if len(restores) == 1 else lambda: [restore() for restore in restores]
+        modes = [(vars(module), module.training) for module in self.modules]
+
+        def restore() -> None:
+            for state, mode in modes:
+                state["training"] = mode
+
+        return restore
 
     def apply(self) -> None:
         mode = self.old.training

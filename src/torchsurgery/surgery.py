@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from . import history, text
-from .changes import Add, Become, Change, Put, Refresh, Restore, Retype, Step
+from .changes import Add, Become, Change, Placing, Put, Refresh, Restore, Retype, Step
 from .checks import check as run_check
 from .collecting import collection_paused
 from .distributed import recount_buffers
@@ -29,6 +29,7 @@ class _State:
     """What a surgery needs to be taken back; emptied when it is."""
 
     restores: list[Restore]
+    placed: list[tuple[Change, Placing]]
     entry: history.Entry
     where: tuple[Any, Any] | None
 
@@ -88,7 +89,7 @@ class Surgery:
                 f"a later surgery on {self.model_name} is still in force.",
                 way_out="undo that one first, the last comes first",
             )
-        _refuse_if_moved(self.changes)
+        _refuse_if_moved(state.placed)
         now = _whereabouts(self.model)
         try:
             _restore_all(state.restores)
@@ -125,7 +126,7 @@ def perform(
         PlanError: if the model is no longer what it was when the changes were planned.
         VerificationError: if the check fails.
     """
-    _refuse_if_stale(model, changes)
+    placed = _refuse_if_stale(model, changes)
     steps = [step for change in changes for step in change.steps]
     steps += further
     restores: list[Restore] = []
@@ -140,7 +141,7 @@ def perform(
         recount_buffers(model)
         if check is not None:
             run_check(model, check)
-        state = _State(restores, entry, _whereabouts(model))
+        state = _State(restores, placed, entry, _whereabouts(model))
     except BaseException:
         _restore_all(restores)
         if entry is not None:
@@ -188,15 +189,16 @@ def _placings(changes: Sequence[Change]) -> Iterator[tuple[Change, Retype | Beco
                 yield change, step
 
 
-def _refuse_if_stale(model: nn.Module, changes: Sequence[Change]) -> None:
-    """Raise if the model no longer holds what it held when the plan was made."""
-    seen: set[Hashable] = set()
+def _refuse_if_stale(model: nn.Module, changes: Sequence[Change]) -> list[tuple[Change, Placing]]:
+    """Raise if the model no longer holds what it held when the plan was made; answers what will have been put where."""
+    placed: dict[Hashable, tuple[Change, Placing]] = {}
     there = every_module(model)
     for change, step in _placings(changes):
         owner = step.module if isinstance(step, (Retype, Become)) else step.owner
         if owner not in there:
             there |= {module for other in changes for module in other.new.modules()}  # what the plan itself has brought
-        if owner not in there or (step.target not in seen and not step.fits()):
+        target = step.target
+        if owner not in there or (target not in placed and not step.fits()):
             raise PlanError(
                 f"{change.name or 'the model'} is no longer the layer that the plan was made for.",
                 f"expected {text.layer(change.old)}",
@@ -204,7 +206,7 @@ def _refuse_if_stale(model: nn.Module, changes: Sequence[Change]) -> None:
                 expected=change.old,
                 way_out="make the plan anew:  ts.plan(model)",
             )
-        seen.add(step.target)
+        placed[target] = change, step  # of two steps with one target the later one counts
     for change in changes:
         if change.origins and (name := _rebound(change)):
             raise PlanError(
@@ -213,6 +215,7 @@ def _refuse_if_stale(model: nn.Module, changes: Sequence[Change]) -> None:
                 expected=name,
                 way_out="make the plan anew:  ts.plan(model)",
             )
+    return list(placed.values())
 
 
 def _rebound(change: Change) -> str | None:
@@ -226,23 +229,17 @@ def _rebound(change: Change) -> str | None:
     return next((name for name, tensor in sources if old.get(name) is not tensor), None)
 
 
-def _refuse_if_moved(changes: Sequence[Change]) -> None:
+def _refuse_if_moved(placed: Iterable[tuple[Change, Placing]]) -> None:
     """Raise if the model was changed by other means since, so that restoring would mix the two."""
-    seen: set[Hashable] = set()
-    # Of two steps with one target the later one counts.
-    for change in reversed(changes):
-        for step in reversed(change.steps):
-            if not isinstance(step, _PLACINGS) or (target := step.target) in seen:
-                continue
-            seen.add(target)
-            if not step.stands():
-                raise SurgeryError(
-                    f"{change.name or 'the model'} was changed since by other means than this library.",
-                    f"expected {text.layer(change.new)}",
-                    name=change.name,
-                    expected=change.new,
-                    way_out="put back what the surgery had left there, then undo",
-                )
+    for change, step in placed:
+        if not step.stands():
+            raise SurgeryError(
+                f"{change.name or 'the model'} was changed since by other means than this library.",
+                f"expected {text.layer(change.new)}",
+                name=change.name,
+                expected=change.new,
+                way_out="put back what the surgery had left there, then undo",
+            )
 
 
 def _whereabouts(model: nn.Module) -> tuple[Any, Any] | None:

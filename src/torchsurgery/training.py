@@ -7,7 +7,7 @@ what is computed otherwise or initialised begins anew. Frozen Parameters are nev
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,19 +91,27 @@ def carry_optimizers(
     Raises:
         PlanError: if something given is no optimizer, has no Parameter of the model, or a state that can't follow.
     """
-    given = [_unwrapped(item) for item in (optimizers if isinstance(optimizers, list | tuple) else [optimizers])]
-    if not given:
-        return []
+    given = recognised(optimizers, before.values)
     homes = {id(p): (i, j) for i, o in enumerate(given) for j, g in enumerate(o.param_groups) for p in g["params"]}
     own = {id(p) for p in before.values()}
-    for optimizer in given:
-        _refuse_stranger(optimizer, own)
-    if before is after:  # no Parameter comes or goes
-        return []
     successors = _successors(changes, before, after)
     joining = _joining(homes, successors, before, after)
     names = {id(p): name for name, p in after.items()}
     return [_step(i, optimizer, successors, joining, own, names) for i, optimizer in enumerate(given)]
+
+
+def recognised(optimizers: Any, parameters: Callable[[], Iterable[nn.Parameter]]) -> list[Optimizer]:
+    """The optimizers that are given, if each is one that can follow and has some of the model's `parameters()`.
+
+    Where no Parameter comes or goes, that is all there is to do.
+
+    Raises:
+        PlanError: if something given is no optimizer, has none of the Parameters, or a state that can't follow.
+    """
+    given = [_unwrapped(item) for item in (optimizers if isinstance(optimizers, list | tuple) else [optimizers])]
+    for optimizer in given:
+        _refuse_stranger(optimizer, parameters())
+    return given
 
 
 def _step(
@@ -208,9 +216,10 @@ def _unwrapped(item: Any) -> Optimizer:
     )
 
 
-def _refuse_stranger(optimizer: Optimizer, own: set[int]) -> None:
+def _refuse_stranger(optimizer: Optimizer, parameters: Iterable[nn.Parameter]) -> None:
     name = type(optimizer).__name__
-    if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if not any(id(p) in held for p in parameters):
         raise PlanError(
             f"this {name} holds no Parameter of the model that is to be changed.",
             got=optimizer,

@@ -46,6 +46,11 @@ def guard(scene: Scene, place: Place, edit: Edit) -> None:
     _called_by_graph(scene, place)
 
 
+def looks_at_surroundings(scene: Scene) -> bool:
+    """Whether there is something around the layers for which the guards look at each of them."""
+    return scene.has_kind(_is_scripted) or scene.has_kind(_is_graph)
+
+
 def refuse_scripted(scene: Scene, place: Place) -> None:
     """Raise if a layer, or a module above it, is TorchScript."""
     if not scene.has_kind(_is_scripted):

@@ -6,6 +6,7 @@ import copy
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -33,6 +34,7 @@ from .means import (
     shell,
     stand_ins,
 )
+from .retyping import Retyped
 from .scene import Scene
 from .watching import watch
 from .widths import refuse_misfit
@@ -44,13 +46,23 @@ def replace_all(scene: Scene, edit: Replace | Remove) -> list[Change]:
     Raises:
         PlanError: if one of them can't be; the others are not done either.
     """
-    changes = []
+    if isinstance(edit, Remove):
+        return [_changed(scene, place, edit, _remove) for place in scene.places]
+    changes, retyped = [], Retyped(scene, edit)
     for i, place in enumerate(scene.places):
-        guard(scene, place, edit)
-        with explained(place, edit):
-            change = _remove(scene, place) if isinstance(edit, Remove) else _replace(scene, place, edit, first=i == 0)
-        changes.append(_with_broken_ties(scene, change))
+        change = retyped.alike(place)
+        if change is None:
+            change = _changed(scene, place, edit, partial(_replace, edit=edit, first=i == 0))
+            retyped.note(place, change)
+        changes.append(change)
     return changes
+
+
+def _changed(scene: Scene, place: Place, edit: Edit, make: Callable[[Scene, Place], Change]) -> Change:
+    guard(scene, place, edit)
+    with explained(place, edit):
+        change = make(scene, place)
+    return _with_broken_ties(scene, change)
 
 
 def _replace(scene: Scene, place: Place, edit: Replace, first: bool) -> Change:

@@ -11,8 +11,8 @@ from torch import nn
 from ..changes import Step
 from ..planning.widths import changes_width
 from ..surgery import Surgery, perform
-from ..training import carry_optimizers
-from ..tree import Draft, every_module
+from ..training import carry_optimizers, recognised
+from ..tree import Draft
 from .averages import alike
 from .base import Planning
 
@@ -37,10 +37,10 @@ class Applying(Planning):
         """
         model, changes = self.draft.model, self.changes
         further: list[Step] = []
-        if optimizer is not None:
-            before = _parameters(model) if self.keeps_states else Draft(model).parameters()
-            after = before if self.keeps_states else self.draft.parameters()
-            further += carry_optimizers(optimizer, changes, before, after)
+        if optimizer is not None and self.keeps_states:
+            recognised(optimizer, model.parameters)
+        elif optimizer is not None:
+            further += carry_optimizers(optimizer, changes, Draft(model).parameters(), self.draft.parameters())
         if ema is not None:
             further += [step for change in alike(self, ema).changes for step in change.steps]
         widths = not self.keeps_states and any(changes_width(change.old, change.new) for change in changes)
@@ -62,9 +62,3 @@ class Applying(Planning):
         finally:
             if done is not None:
                 done.undo()
-
-
-def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """A model's Parameters, where their names are not asked for: to find those takes several times as long."""
-    owners = (module._parameters.values() for module in every_module(model))
-    return {str(id(p)): p for parameters in owners for p in parameters if p is not None}
