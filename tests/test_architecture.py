@@ -26,6 +26,7 @@ ORDER = """
     flow inputs
     coupling importance
     text
+    measuring
     surgery
     planning choosing pruning widening folding ends
     plans

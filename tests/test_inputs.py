@@ -98,3 +98,13 @@ def test_what_cannot_be_found_is_asked_for():
 )
 def test_arguments(inputs, expected):
     assert arguments_of(inputs) == expected
+
+
+def test_a_speech_model_with_a_decoder_is_given_tokens():
+    import transformers as hf
+
+    small = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "vocab_size": 20, "max_source_positions": 20}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
+    tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
+    model = hf.WhisperModel(hf.WhisperConfig(**small, **heads, **tokens))
+    assert given(model) == {"input_features": (1, 80, 40), "decoder_input_ids": (1, 8)}

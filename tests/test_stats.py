@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from torchsurgery.stats import Size, count, in_bytes, share, signed, size_of
+from torchsurgery.stats import Cost, Row, Size, count, in_bytes, own_size, share, short, signed, size_of
 
 
 class Holds(nn.Module):
@@ -37,6 +37,58 @@ def test_size_of_what_is_not_there_yet():
 
 def test_size_of_nothing():
     assert size_of([]) == Size(0, 0)
+
+
+def test_own_size_leaves_out_what_counts_elsewhere():
+    trained, frozen, buffer = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(4), False), torch.zeros(5)
+    counted = set()
+    assert own_size(Holds([trained, trained, frozen, None], [buffer]), counted) == (Size(7, 48), 3)
+    assert own_size(Holds([trained], [buffer]), counted) == (Size(0, 0), 0)
+    assert counted == {id(trained), id(frozen), id(buffer)}
+
+
+NOTHING = Cost()
+
+
+def row(name, *more, own=NOTHING):
+    return Row((name, *more), "Linear", "", (), 1, own, own)
+
+
+def test_costs_add_up():
+    assert Cost(1, 2, 3, 4) + Cost(10, 20, 30, 40) == Cost(11, 22, 33, 44)
+
+
+def test_rows_know_what_lies_in_them():
+    top, a, ab, other = row(""), row("a"), row("a.b"), row("ab.b")
+    assert [r.depth for r in (top, a, ab, other)] == [0, 1, 2, 2]
+    assert top.holds(a)
+    assert top.holds(ab)
+    assert a.holds(ab)
+    assert not a.holds(other)
+    assert not a.holds(a)
+    assert not ab.holds(a)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (1000, "1.000 k"),
+        (9408, "9.408 k"),
+        (9_999_499, "9.999 M"),
+        (9_999_500, "10.00 M"),
+        (11_689_512, "11.69 M"),
+        (147_968, "148.0 k"),
+        (999_949, "999.9 k"),
+        (999_950, "1.000 M"),
+        (1_814_073_344, "1.814 G"),
+        (3 * 10**20, "300.0 E"),
+        (5 * 10**21, "5000.0 E"),
+    ],
+)
+def test_short(number, words):
+    assert short(number) == words
 
 
 @pytest.mark.parametrize(("number", "words"), [(0, "0"), (999, "999"), (11_689_512, "11,689,512")])

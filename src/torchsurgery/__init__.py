@@ -30,6 +30,8 @@ from .layers.arguments import divisor as divisor
 from .layers.converting import like as like
 from .layers.frozen import FrozenBatchNorm as FrozenBatchNorm
 from .layers.separate import SeparateAttention as SeparateAttention
+from .measuring import Stats as Stats
+from .measuring import inspect as inspect
 from .models import build as build
 from .plans import Plan as Plan
 from .plans import plan as plan
@@ -67,6 +69,7 @@ __all__ = [
     "SelectionError",
     "SeparateAttention",
     "SourceError",
+    "Stats",
     "Surgery",
     "SurgeryError",
     "TraceError",
@@ -83,6 +86,7 @@ __all__ = [
     "factorize",
     "freeze_norms",
     "insert",
+    "inspect",
     "like",
     "plan",
     "prune",

@@ -94,6 +94,7 @@ def _of_transformers(model: nn.Module, reference: Tensor) -> Iterator[Arguments]
     config, name = getattr(model, "config", None), getattr(model, "main_input_name", None)
     if config is None or not isinstance(name, str):
         return
+    tokens = torch.ones(1, _TOKENS, dtype=torch.long, device=reference.device)
     size, channels = getattr(config, "image_size", None), getattr(config, "num_channels", 3)
     if name == "pixel_values":
         for side in (size, *_SIZES[2]) if size is not None else _SIZES[2]:
@@ -103,9 +104,9 @@ def _of_transformers(model: nn.Module, reference: Tensor) -> Iterator[Arguments]
         yield (), {name: _filled((1, 16000), reference)}
     if name == "input_features":
         bins = getattr(config, "num_mel_bins", 80)
-        yield (), {name: _filled((1, bins, 2 * getattr(config, "max_source_positions", 50)), reference)}
-        yield (), {name: _filled((1, 100, bins), reference)}
-    tokens = torch.ones(1, _TOKENS, dtype=torch.long, device=reference.device)
+        for shape in ((1, bins, 2 * getattr(config, "max_source_positions", 50)), (1, 100, bins)):
+            yield (), {name: _filled(shape, reference)}
+            yield (), {name: _filled(shape, reference), "decoder_input_ids": tokens}
     for more in ({}, {"decoder_input_ids": tokens}):
         yield (), {"input_ids": tokens, **more}
 
