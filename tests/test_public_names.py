@@ -1,14 +1,18 @@
 """What `torchsurgery` offers: nothing by accident, nothing without a word about it."""
 
 import ast
+import importlib
 import inspect
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import torchsurgery as ts
 
-INIT = ast.parse(Path(ts.__file__).read_text(encoding="utf-8"))
+INIT = Path(ts.__file__)
+STUB = ast.parse(INIT.with_suffix(".pyi").read_text(encoding="utf-8"))
 
 
 def objects():
@@ -29,25 +33,37 @@ def named(pairs):
     return pytest.mark.parametrize(("name", "thing"), pairs, ids=[name for name, _ in pairs])
 
 
-def test_all_is_what_is_imported():
-    imported = [
-        alias.asname
-        for node in INIT.body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-        if alias.asname == alias.name
-    ]
-    assert sorted(ts.__all__) == sorted(imported)
-    assert len(set(imported)) == len(imported)
+def test_the_stub_names_each_once_and_does_nothing_else():
+    docstring, *imports = STUB.body
+    assert isinstance(docstring, ast.Expr)
+    assert all(isinstance(node, ast.ImportFrom) for node in imports)
+    names = [alias for node in imports for alias in node.names]
+    assert all(alias.asname == alias.name for alias in names), "as itself, so that type checkers take it for public"
+    assert sorted(alias.name for alias in names) == sorted(ts.__all__) == sorted(set(ts.__all__))
 
 
-def test_init_does_nothing_else():
-    for node in INIT.body:
-        docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        dunder = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).startswith("__")
-        assert docstring or dunder or isinstance(node, ast.ImportFrom), ast.unparse(node)
-        if isinstance(node, ast.ImportFrom):
-            assert all(alias.asname == alias.name for alias in node.names), ast.unparse(node)
+def test_the_names_are_what_the_stub_says():
+    for node in STUB.body[1:]:
+        module = importlib.import_module(f"torchsurgery.{node.module}" if node.module else "torchsurgery")
+        for alias in node.names:
+            assert getattr(ts, alias.name) is getattr(module, alias.name)
+
+
+def test_dir_and_star_know_them():
+    scope = {}
+    exec("from torchsurgery import *", scope)
+    assert set(ts.__all__) <= scope.keys()
+    assert set(ts.__all__) <= set(dir(ts))
+
+
+def test_what_is_not_there():
+    with pytest.raises(AttributeError, match="no_such_name"):
+        ts.no_such_name  # noqa: B018
+
+
+def test_nothing_large_is_imported_before_a_name_is_asked_for():
+    code = "import sys, torchsurgery; print(sorted({'torch', 'numpy', 'rich', 'yaml'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 @named(objects())
