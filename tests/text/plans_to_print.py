@@ -53,4 +53,7 @@ PLANS = {
     "plan_nested": lambda model: ts.plan(nn.Sequential(nn.Sequential(nn.Sequential(nn.ReLU())))).replace(
         ("0", "0.0", "0.0.0"), nn.Identity()
     ),
+    "plan_pruned": lambda model: (
+        ts.plan(model, torch.zeros(1, 3, 224, 224)).prune("layer*.*.conv1", 0.25).set_outputs(10)
+    ),
 }

@@ -2,7 +2,7 @@
 
 import pytest
 
-from torchsurgery.text.words import columns, few, listed, plural
+from torchsurgery.text.words import columns, few, first_shape, listed, plural
 
 
 def test_listed():
@@ -24,3 +24,9 @@ def test_columns():
 @pytest.mark.parametrize(("number", "words"), [(0, "0 edits"), (1, "1 edit"), (1200, "1,200 edits")])
 def test_plural(number, words):
     assert plural(number, "edit") == words
+
+
+def test_first_shape():
+    assert first_shape(()) == ""
+    assert first_shape(((1, 2),)) == "(1, 2)"
+    assert first_shape(((1, 2), (3,))) == "(1, 2) +1"

@@ -2,7 +2,7 @@
 
 base       what every plan is: edits, and the changes that they come to
 averages   the same edits for an averaged copy of the model
-applying   from a plan to what is done
+applying   from a plan to what is done · showing  what is printed
 layers     replace, insert, remove, wrap · structure  fold, set both ends, prune
 """
 
@@ -14,10 +14,11 @@ from torch import nn
 
 from ..errors import SelectionError
 from .layers import LayerVerbs
+from .showing import Showing
 from .structure import StructureVerbs
 
 
-class Plan(LayerVerbs, StructureVerbs):
+class Plan(LayerVerbs, StructureVerbs, Showing):
     """What will be done to a model, in order, each with what it carries and how it is put in place.
 
     A plan is a value: its verbs answer a longer plan and leave this one as it is. Later edits see the model as the

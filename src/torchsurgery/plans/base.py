@@ -64,9 +64,6 @@ class Planning:
     def __repr__(self) -> str:
         return text.plan_line(self.draft.model, self.planned, self.before, self.after)
 
-    def __str__(self) -> str:
-        return text.plan_text(self.draft.model, self.planned, self.before, self.after)
-
     def then(self, edit: Edit) -> Self:
         """This plan with an edit appended that is there as data; the verbs come to this.
 

@@ -3,6 +3,8 @@
 from .accounts import carried as carried
 from .layers import layer as layer
 from .layers import short as short
+from .plans import PlanView as PlanView
+from .plans import Side as Side
 from .plans import plan_line as plan_line
 from .plans import plan_text as plan_text
 from .surgeries import surgery_line as surgery_line

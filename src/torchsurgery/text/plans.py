@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from torch import nn
 
 from ..changes import Change, Planned
 from ..origins import Computed
-from ..stats import Size, count, in_bytes, share, signed
+from ..stats import Size, count, in_bytes, share, short, signed
 from .accounts import carried
 from .layers import layer
-from .words import MOST, columns, few, listed, plural
+from .words import MOST, columns, few, first_shape, listed, plural
 
 _SYMBOL = {"replace": "-/+", "insert": "+", "remove": "-", "wrap": "-/+", "prune": "~", "call": "+", "follow": "↳"}
-_LEGEND = "+ insert   - remove   -/+ replace or wrap   ~ prune   ↳ follows from the edit above it"
+_LEGEND = "+ insert   - remove   -/+ replace or wrap   ~ resize   ↳ follows from the edit"
 _WIDEST = 70
 
 
@@ -30,36 +31,90 @@ def plan_line(model: nn.Module, planned: Sequence[Planned], before: Size, after:
     )
 
 
-def plan_text(model: nn.Module, planned: Sequence[Planned], before: Size, after: Size) -> str:
+@dataclass(frozen=True, slots=True)
+class PlanView:
+    """How a plan is shown.
+
+    Attributes:
+        source: What the model is called; by default its class.
+        all: Whether long lists are shown whole.
+        more: Where what is not shown can be seen.
+    """
+
+    source: str = ""
+    all: bool = False
+    more: str = "plan.changes has them all"
+
+
+_PLAIN = PlanView()
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The model on one side of a plan, before or after.
+
+    Attributes:
+        size: Its parameters and bytes.
+        macs: Its multiply-adds, or None where it wasn't run.
+        output: The shapes of what it answers.
+    """
+
+    size: Size
+    macs: int | None = None
+    output: tuple[tuple[int, ...], ...] = ()
+
+
+def plan_text(model: nn.Module, planned: Sequence[Planned], before: Side, after: Side, view: PlanView = _PLAIN) -> str:
     """The whole plan: each edit with its layers, the totals, and what to know before it is applied."""
-    blocks = [f"plan {type(model).__name__}   dry run: the model is not changed", _LEGEND]
+    blocks = [f"plan {view.source or type(model).__name__}   dry run: the model is not changed", _LEGEND]
+    order = {name: i for i, (name, _) in enumerate(model.named_modules(remove_duplicate=False))}
     for i, item in enumerate(planned, 1):
-        blocks.append("\n".join(edit_rows(i, item.edit.describe(), item.changes, item.skipped, item.left)))
+        blocks.append("\n".join(edit_rows(i, item, order, view)))
     blocks.append("\n".join(_totals(before, after)))
     if warnings := [f"! {c.name}: {warning}" for item in planned for c in item.changes for warning in c.warnings]:
-        blocks.append("\n".join(few(warnings)))
-    return "\n\n".join([*blocks, plan_line(model, planned, before, after)])
+        blocks.append("\n".join(warnings if view.all else few(warnings)))
+    return "\n\n".join([*blocks, plan_line(model, planned, before.size, after.size)])
 
 
-def edit_rows(
-    number: int, what: str, changes: Sequence[Change], skipped: Sequence[str], left: Mapping[str, str]
-) -> Iterator[str]:
-    """One edit: what was asked for, what becomes of each layer, and what stays."""
-    own = [change for change in changes if change.kind != "follow"]
+def edit_rows(number: int, planned: Planned, order: Mapping[str, int], view: PlanView = _PLAIN) -> Iterator[str]:
+    """One edit: what was asked for, what becomes of each layer, and what stays.
+
+    Args:
+        number: Its place in the plan.
+        planned: The edit with its changes.
+        order: The place of each module of the model.
+        view: How it is shown.
+    """
+    own = [change for change in planned.changes if change.kind != "follow"]
     means = Counter(change.means for change in own)
     places = sum(len(change.names) for change in own)
     shared = f" in {places} places" if places != len(own) else ""
-    yield f"{number}  {what}    {plural(len(own), 'module')}{shared} · {', '.join(means)}"
-    yield from _aligned([_cells(change) for change in changes[:MOST]])
-    if len(changes) > MOST:
-        yield f"     … {len(changes) - MOST} more  (plan.changes has them all)"
-    if skipped:
-        yield f"     left out, as they lie inside of what is replaced: {listed(skipped)}"
-    for why, names in _by_reason(left).items():
+    yield f"{number}  {planned.edit.describe()}    {plural(len(own), 'module')}{shared} · {', '.join(means)}"
+    changes = _in_order(planned.changes, order)
+    shown = changes if view.all else changes[:MOST]
+    yield from _aligned([_cells(change) for change in shown])
+    if hidden := changes[len(shown) :]:
+        yield f"     … {len(hidden)} more{_whereabouts(hidden)}  ({view.more})"
+    if planned.skipped:
+        yield f"     left out, as they lie inside of what is replaced: {listed(planned.skipped)}"
+    for why, names in _by_reason(planned.left).items():
         yield f"     left as they are ({why}): {listed(names)}"
     if renamed := {key: value for change in own for key, value in change.renamed.items()}:
         first, second = next(iter(renamed.items()))
         yield f"     keys renamed: {len(renamed)}, such as {first} → {second}; older checkpoints still load"
+
+
+def _in_order(changes: Sequence[Change], order: Mapping[str, int]) -> Sequence[Change]:
+    """Those of a cut stand as in the model, so that what hangs together is seen together."""
+    if not any(change.kind == "prune" for change in changes):
+        return changes
+    return sorted(changes, key=lambda change: order.get(change.name, len(order)))
+
+
+def _whereabouts(changes: Sequence[Change]) -> str:
+    """The parts of the model that these lie in, where they are few."""
+    parts = list(dict.fromkeys(change.name.partition(".")[0] for change in changes))
+    return f" in {listed(parts)}" if any("." in change.name for change in changes) else ""
 
 
 def _by_reason(left: Mapping[str, str]) -> dict[str, list[str]]:
@@ -117,10 +172,18 @@ def _label(change: Change) -> str:
     return " = ".join(name or "(the model)" for name in change.names)
 
 
-def _totals(before: Size, after: Size) -> Iterator[str]:
+def _totals(before: Side, after: Side) -> Iterator[str]:
     rows = [
         ("", "before", "after", "change"),
-        ("params", count(before.params), count(after.params), share(before.params, after.params)),
-        ("weights", in_bytes(before.bytes), in_bytes(after.bytes), share(before.bytes, after.bytes)),
+        _compared("params", before.size.params, after.size.params, count),
+        _compared("weights", before.size.bytes, after.size.bytes, in_bytes),
     ]
+    if before.macs is not None and after.macs is not None:
+        rows.insert(2, _compared("MACs", before.macs, after.macs, short))
+        same = before.output == after.output
+        rows.append(("output", first_shape(before.output), first_shape(after.output), "same" if same else "changes"))
     yield from columns(rows)
+
+
+def _compared(name: str, before: int, after: int, written: Callable[[int], str]) -> tuple[str, str, str, str]:
+    return name, written(before), written(after), share(before, after)

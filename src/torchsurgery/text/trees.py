@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..stats import Cost, Row, count, in_bytes, short
-from .words import columns, plural
+from .words import columns, first_shape, plural
 
 Inputs = Sequence[tuple[tuple[int, ...], str]]
 
@@ -121,7 +121,7 @@ def _below(
 
 
 def _cells(label: str, row: Row | _Folded, whole: Cost, run: bool) -> tuple[str, ...]:
-    kind, shape = ("", "") if isinstance(row, _Folded) else (_kind(row), _output(row))
+    kind, shape = ("", "") if isinstance(row, _Folded) else (_kind(row), first_shape(row.output))
     kind = "" if kind == label else kind
     return (label, kind, shape, *_numbers(row.total, whole, run))
 
@@ -150,12 +150,6 @@ def _kind(row: Row) -> str:
     if row.configuration.startswith("×"):
         return f"{row.type} {row.configuration}"
     return f"{row.type}({row.configuration})" if row.configuration else row.type
-
-
-def _output(row: Row) -> str:
-    if not row.output:
-        return ""
-    return str(row.output[0]) + (f" +{len(row.output) - 1}" if len(row.output) > 1 else "")
 
 
 def _fitted(table: Sequence[Sequence[str]], width: int | None) -> Iterator[str]:

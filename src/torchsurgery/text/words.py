@@ -35,3 +35,9 @@ def columns(rows: Sequence[Sequence[str]], left: Iterable[int] = (0,)) -> Iterat
 def plural(number: int, noun: str) -> str:
     """A number with its noun: `1 edit`, `2 edits`."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def first_shape(output: Sequence[tuple[int, ...]]) -> str:
+    """The shape of the first of several tensors, and how many more there are: `(1, 10) +2`."""
+    more = f" +{len(output) - 1}" if len(output) > 1 else ""
+    return f"{output[0]}{more}" if output else ""
