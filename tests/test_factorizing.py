@@ -56,7 +56,7 @@ def inputs(layer):
 @settings(max_examples=100)
 @given(layers(), st.integers(1, 9), st.booleans())
 def test_full_rank_is_exact_and_less_is_as_far_off_as_is_said(old, rank, separated):
-    found = factoring(old, separated)
+    found = factoring(old, "depthwise" if separated else "thin")
     conversion = found.conversion(rank)
     new, x = build(conversion, old), inputs(old)
     assert type(new) is nn.Sequential and old(x).shape == new(x).shape
@@ -73,7 +73,7 @@ def test_full_rank_is_exact_and_less_is_as_far_off_as_is_said(old, rank, separat
 @pytest.mark.parametrize("rank", [1, 3, 6])
 def test_the_predicted_error_is_the_measured_one(rank, separated):
     conv = nn.Conv2d(6, 12, 3, bias=False, **DOUBLE)
-    conversion = factoring(conv, separated).conversion(rank)
+    conversion = factoring(conv, "depthwise" if separated else "thin").conversion(rank)
     measured = relative(conv, build(conversion, conv), torch.randn(8, 6, 40, 40, **DOUBLE))
     assert measured == pytest.approx(conversion.error, rel=0.03)
     linear = nn.Linear(30, 20, bias=False, **DOUBLE)

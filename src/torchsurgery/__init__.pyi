@@ -30,6 +30,14 @@ from .layers.arguments import divisor as divisor
 from .layers.converting import like as like
 from .layers.frozen import FrozenBatchNorm as FrozenBatchNorm
 from .layers.separate import SeparateAttention as SeparateAttention
+from .layers.thin import AsymmetricConv2d as AsymmetricConv2d
+from .layers.thin import LowRankConv1d as LowRankConv1d
+from .layers.thin import LowRankConv2d as LowRankConv2d
+from .layers.thin import LowRankConv3d as LowRankConv3d
+from .layers.thin import LowRankLinear as LowRankLinear
+from .layers.thin import SeparableConv1d as SeparableConv1d
+from .layers.thin import SeparableConv2d as SeparableConv2d
+from .layers.thin import SeparableConv3d as SeparableConv3d
 from .measuring import Stats as Stats
 from .measuring import inspect as inspect
 from .models import build as build

@@ -11,7 +11,7 @@ from .edits import Replace
 from .errors import ConfigError, PlanError
 from .layers.conversion import Conversion, Converter
 from .layers.fastpaths import never_called
-from .layers.lowrank import Factoring, factoring
+from .layers.lowrank import Factoring, Scheme, factoring
 from .plans import Plan, plan
 from .selection import Place, Selection, Target, resolve
 from .surgery import Surgery
@@ -117,9 +117,13 @@ def _converter(ranks: dict[str, tuple[Factoring, int]], separated: bool) -> Any:
     def decide(old: nn.Module, name: str) -> Conversion:
         found, rank = ranks[name]
         # A copy of the model, such as an average, has layers of its own, which get the same ranks.
-        return (found if found.layer is old else factoring(old, separated)).conversion(rank)
+        return (found if found.layer is old else factoring(old, _scheme(separated))).conversion(rank)
 
     return Converter("two thinner layers", decide)
+
+
+def _scheme(separated: bool) -> Scheme:
+    return "depthwise" if separated else "thin"
 
 
 def _rank(
@@ -130,7 +134,7 @@ def _rank(
     Raises:
         ConfigError: with the reason, if it is better left as it is.
     """
-    found = factoring(place.module, separated)
+    found = factoring(place.module, _scheme(separated))
     if never_called(draft.ancestors(place.name)):
         raise ConfigError("its weight is read, it is never called")
     if id(found.layer.weight) in tied:

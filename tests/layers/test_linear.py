@@ -1,14 +1,13 @@
 import pytest
 import torch
-from holding import converted, difference, hold, relative
+from holding import converted, hold
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from torchsurgery.errors import ConfigError
 from torchsurgery.layers.conversion import Fidelity
-from torchsurgery.layers.converting import convert, like
-from torchsurgery.layers.linear import LowRankLinear, factors
+from torchsurgery.layers.converting import convert
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -59,40 +58,3 @@ def test_bias_and_features():
     for bad in (-1, 2.0, True):
         with pytest.raises(ConfigError, match="whole number"):
             convert(old, nn.Linear, {"out_features": bad})
-
-
-# --- low rank
-
-
-@settings(max_examples=40)
-@given(st.integers(1, 7), st.integers(1, 7), st.integers(1, 9), st.booleans())
-def test_low_rank(inputs, outputs, rank, bias):
-    old = nn.Linear(inputs, outputs, bias, dtype=torch.float64)
-    conversion, new = converted(old, LowRankLinear, rank=rank)
-    assert (conversion.fidelity is Fidelity.EXACT) == (rank >= min(inputs, outputs))
-    assert (new[1].bias is None) == (not bias) and new[0].out_features == rank
-    if conversion.fidelity is Fidelity.EXACT:
-        assert difference(old, new, torch.randn(5, inputs, dtype=torch.float64)) < 1e-10
-    values = torch.linalg.svdvals(old.weight)
-    if rank < len(values):
-        error = torch.linalg.matrix_norm(old.weight - new[1].weight @ new[0].weight, 2)
-        assert torch.isclose(error, values[rank])
-
-
-def test_the_error_of_a_low_rank_is_the_measured_one():
-    old = nn.Linear(64, 48, bias=False, dtype=torch.float64)
-    conversion, new = converted(old, LowRankLinear, rank=12)
-    assert relative(old, new, torch.randn(20_000, 64, dtype=torch.float64)) == pytest.approx(conversion.error, rel=0.03)
-    assert conversion.origins["0.weight"].what == "truncated SVD, rank 12"
-
-
-def test_low_rank_carries_dtype_and_needs_a_rank():
-    new = like(nn.Linear(8, 4, dtype=torch.bfloat16), LowRankLinear, rank=2)
-    assert {p.dtype for p in new.parameters()} == {torch.bfloat16} and len(list(new.children())) == 2
-    with pytest.raises(ConfigError, match=r"rank=8"):
-        convert(nn.Linear(8, 4), LowRankLinear)
-    assert convert(nn.Linear(8, 4), LowRankLinear, {"rank": 2, "in_features": 9}).fidelity is Fidelity.INITIALISED
-    assert like(nn.Linear(8, 4, device="meta"), LowRankLinear, rank=2)[0].weight.is_meta
-    first, second = factors(torch.eye(3), 2)
-    assert first.shape == (3, 2) and second.shape == (2, 3)
-    assert convert(nn.Linear(8, 4), LowRankLinear, {"rank": 4, "bias": False}).fidelity is Fidelity.APPROXIMATE

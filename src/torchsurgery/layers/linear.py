@@ -1,11 +1,10 @@
-"""Linear layers: with and without a bias, as 1×1 convolutions and back, and as the product of two thin ones."""
+"""Linear layers: with and without a bias, as convolutions and back."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
@@ -17,33 +16,6 @@ from .fills import filled
 from .kernels import regrouped
 from .pair import Pair
 from .registry import conversion
-
-
-class LowRankLinear(nn.Sequential):
-    """A linear layer of a given rank, as two: in_features → rank → out_features.
-
-    Args:
-        in_features: As in `nn.Linear`.
-        out_features: As in `nn.Linear`.
-        rank: Features between the two; at most the smaller of the others is needed.
-        bias: Whether the second one has a bias.
-
-    Example:
-        >>> ts.like(nn.Linear(64, 32), LowRankLinear, rank=8)
-        LowRankLinear(
-          (0): Linear(in_features=64, out_features=8, bias=False)
-          (1): Linear(in_features=8, out_features=32, bias=True)
-        )
-    """
-
-    def __init__(
-        self, in_features: int, out_features: int, rank: int, bias: bool = True, device: Any = None, dtype: Any = None
-    ) -> None:
-        super().__init__(
-            nn.Linear(in_features, rank, bias=False, device=device, dtype=dtype),
-            nn.Linear(rank, out_features, bias=bias, device=device, dtype=dtype),
-        )
-        self.in_features, self.out_features, self.rank = in_features, out_features, rank
 
 
 @conversion(nn.Linear, nn.Linear)
@@ -114,59 +86,15 @@ def conv_to_linear(pair: Pair) -> Conversion:
     return result.limited(Fidelity.APPROXIMATE, None, "the bias goes") if _loses_bias(pair, result) else result
 
 
-# --- low rank
-
-
-@conversion(nn.Linear, LowRankLinear)
-def linear_to_low_rank(pair: Pair) -> Conversion:
-    """The largest singular values, shared out evenly between the two layers."""
-    rank = pair.overrides.get("rank")
-    if rank is None or any(name in pair.overrides for name in ("in_features", "out_features")):
-        return pair.carry()
-    origins: dict[str, Origin] = {
-        "0.weight": Computed(("weight",), lambda weight: factors(weight, rank)[1], f"truncated SVD, rank {rank}"),
-        "1.weight": Computed(("weight",), lambda weight: factors(weight, rank)[0], f"truncated SVD, rank {rank}"),
-        **_blank_bias(pair, "1.bias"),
-    }
-    if pair.config["bias"]:
-        origins["1.bias"] = Computed(("bias",), torch.clone, "copied", True)
-    result = pair.carry(given={"rank": rank}, origins=origins, fidelity=Fidelity.EXACT)
-    if _loses_bias(pair, result):
-        return result.limited(Fidelity.APPROXIMATE)
-    if rank >= min(pair.config["in_features"], pair.config["out_features"]):
-        return result
-    return result.limited(Fidelity.APPROXIMATE, dropped_share(pair.old.weight, rank))  # type: ignore[arg-type]
-
-
-def factors(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """(out, rank) and (rank, in) whose product is the best approximation of that rank; zeros beyond the full one."""
-    left, values, right = torch.linalg.svd(
-        weight.double() if weight.dtype != torch.float64 else weight, full_matrices=False
-    )
-    kept, roots = min(rank, len(values)), values.sqrt()
-    first, second = weight.new_zeros(weight.shape[0], rank), weight.new_zeros(rank, weight.shape[1])
-    first[:, :kept] = (left * roots)[:, :kept].to(weight.dtype)
-    second[:kept] = (roots[:, None] * right)[:kept].to(weight.dtype)
-    return first, second
-
-
-def dropped_share(weight: Tensor, rank: int) -> float | None:
-    """The error for white noise: the root of the share of squared singular values that go. None without values."""
-    if weight.is_meta:
-        return None
-    energy = torch.linalg.svdvals(weight.detach().double()).square()
-    return float((energy[rank:].sum() / energy.sum()).sqrt()) if energy.sum() else 0.0
-
-
 # --- arguments
 
 
-@argument_check(nn.Linear, LowRankLinear, in_features="64", out_features="10", rank="8")
+@argument_check(nn.Linear, in_features="64", out_features="10")
 def check_linear(old: nn.Module, new: type[nn.Module], config: Mapping[str, Any]) -> None:
     """Whole numbers; no features at all are as torch has them."""
-    for name in ("in_features", "out_features", "rank"):
+    for name in ("in_features", "out_features"):
         value = config.get(name, 1)
-        if not isinstance(value, int) or isinstance(value, bool) or value < (name == "rank"):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise ConfigError(
                 f"{new.__name__} needs a whole number for {name}, and got {value!r}.",
                 got=value,

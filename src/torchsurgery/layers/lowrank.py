@@ -1,17 +1,17 @@
-"""Linear layers and convolutions as two thinner ones, by singular values; the pair is a plain `nn.Sequential`.
+"""Linear layers and convolutions as two thinner ones, by singular values.
 
-Linear            in → rank, rank → out
-Conv              k×k to rank channels, 1×1 to out
-Conv, separated   each input channel by itself to rank channels (k×k, grouped), 1×1 to out
+thin          in → rank, rank → out; of a convolution the first one has the kernel, the second is 1×1
+depthwise     each input channel by itself to rank channels, with the kernel; then a 1×1 to out
+asymmetric    the kernel's column to rank channels, k×1; then its row to out, 1×k
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from .padded import PADDED
 from .refusals import refuse
 
 FACTORS = (nn.Linear, *CONVS)
+Scheme = Literal["thin", "depthwise", "asymmetric"]
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,16 @@ class Factoring:
 
     Args:
         layer: The layer.
-        separated: Whether a convolution comes to one of each input channel by itself and a 1×1; else to a thinner one
-            and a 1×1.
+        scheme: In which way; a Linear knows only "thin".
     """
 
     layer: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
-    separated: bool = False
+    scheme: Scheme = "thin"
 
     @property
     def matrices(self) -> Tensor:
         """What is to be factored: (count, rows, columns), one matrix, or one for each input channel."""
-        return _matrices(self.layer.weight.detach(), self.separated)
+        return _matrices(self.layer.weight.detach(), self.scheme)
 
     @property
     def full_rank(self) -> int:
@@ -74,30 +74,37 @@ class Factoring:
         energy = self.values.square()
         return math.sqrt(float(energy[:, rank:].sum() / energy.sum())) if energy.sum() else 0.0
 
-    def conversion(self, rank: int) -> Conversion:
-        """What it comes to with `rank`, of which there is no use above `full_rank`."""
-        rank = min(rank, self.full_rank)
-        config = arguments_of(self.layer)
+    def holds(self, rank: int) -> tuple[Fidelity, float | None]:
+        """How far the two compute what the one did, and the predicted error."""
+        return (Fidelity.EXACT, None) if rank >= self.full_rank else (Fidelity.APPROXIMATE, self.error(rank))
+
+    def origins(self, rank: int) -> dict[str, Origin]:
+        """Where the tensors of the two layers come from."""
         first, second = self._factors(rank)
-        origins: dict[str, Origin] = {"0.weight": first, "1.weight": second}
-        if config["bias"]:
-            origins["1.bias"] = Computed(("bias",), torch.clone, "copied", per_entry=True)
-        kind = _linears if isinstance(self.layer, nn.Linear) else _convs
-        arguments = {"like": {**config, "cls": type(self.layer)}, "rank": rank, "separated": self.separated}
+        bias = Computed(("bias",), torch.clone, "copied", per_entry=True)
+        has_bias = self.layer._parameters["bias"] is not None
+        return {"0.weight": first, "1.weight": second, **({"1.bias": bias} if has_bias else {})}
+
+    def conversion(self, rank: int) -> Conversion:
+        """What it comes to with `rank`, of which there is no use above `full_rank`, as a plain `nn.Sequential`."""
+        rank = min(rank, self.full_rank)
+        arguments = {
+            "like": {**arguments_of(self.layer), "cls": type(self.layer)},
+            "rank": rank,
+            "depthwise": self.scheme == "depthwise",
+        }
         # A plain Sequential can't be made of keywords: in the place of the class stands what makes one.
-        made = cast("type[nn.Module]", kind)
-        full = rank == self.full_rank
-        fidelity = Fidelity.EXACT if full else Fidelity.APPROXIMATE
-        return Conversion(made, arguments, origins, fidelity, None if full else self.error(rank))
+        made = cast("type[nn.Module]", _linears if isinstance(self.layer, nn.Linear) else _convs)
+        return Conversion(made, arguments, self.origins(rank), *self.holds(rank))
 
     def _factors(self, rank: int) -> list[Computed]:
         """The two weights. The first time that they are asked for they come of one decomposition."""
-        weight, separated = self.layer.weight.detach(), self.separated
-        ready = factors(weight, rank, separated)
+        weight, scheme = self.layer.weight.detach(), self.scheme
+        ready = factors(weight, rank, scheme)
 
         def factor(which: int) -> Callable[[Tensor], Tensor]:
             def computed(weight: Tensor) -> Tensor:
-                return ready.pop(which) if which in ready else factors(weight, rank, separated)[which]
+                return ready.pop(which) if which in ready else factors(weight, rank, scheme)[which]
 
             return computed
 
@@ -105,7 +112,7 @@ class Factoring:
         return [Computed(("weight",), factor(which), words) for which in (0, 1)]
 
 
-def factoring(layer: nn.Module, separated: bool = False) -> Factoring:
+def factoring(layer: nn.Module, scheme: Scheme = "thin") -> Factoring:
     """How `layer` would be split in two.
 
     Raises:
@@ -118,12 +125,10 @@ def factoring(layer: nn.Module, separated: bool = False) -> Factoring:
         raise ConfigError("it has a forward of its own", got=type(layer))
     refuse(layer, nn.Sequential)
     if isinstance(layer, PADDED):
-        raise ConfigError("it pads each side by itself", got=layer)
+        raise ConfigError("it pads each side by itself", got=layer, way_out="ts.like(conv, nn.Conv2d, padding=1) first")
     if getattr(layer, "groups", 1) != 1:
-        raise ConfigError("it is grouped", got=layer)
-    if separated and isinstance(layer, nn.Linear):
-        separated = False
-    return Factoring(layer, separated)  # type: ignore[arg-type]
+        raise ConfigError("it is grouped", got=layer, way_out="ts.like(conv, nn.Conv2d, groups=1) first")
+    return Factoring(layer, "thin" if isinstance(layer, nn.Linear) else scheme)  # type: ignore[arg-type]
 
 
 @once_per_class
@@ -134,33 +139,49 @@ def _base(cls: type[nn.Module]) -> type[nn.Module] | None:
 # --- the matrices
 
 
-def _matrices(weight: Tensor, separated: bool) -> Tensor:
-    return weight.flatten(2).transpose(0, 1) if separated else weight.flatten(1).unsqueeze(0)
+def _matrices(weight: Tensor, scheme: Scheme) -> Tensor:
+    if scheme == "thin":
+        return weight.flatten(1).unsqueeze(0)
+    if scheme == "depthwise":
+        return weight.flatten(2).transpose(0, 1)
+    rows, columns, tall, wide = weight.shape
+    return weight.permute(0, 3, 1, 2).reshape(1, rows * wide, columns * tall)
 
 
-def factors(weight: Tensor, rank: int, separated: bool) -> dict[int, Tensor]:
-    """The weights of the two layers, the singular values shared out evenly between them."""
-    left, values, right = torch.linalg.svd(_matrices(weight, separated).double(), full_matrices=False)
-    roots = values[:, :rank].sqrt()
-    thin = roots.unsqueeze(2) * right[:, :rank]  # (count, rank, columns)
-    wide = left[:, :, :rank] * roots.unsqueeze(1)  # (count, rows, rank)
-    first = (-1, 1, *weight.shape[2:]) if separated else (rank, *weight.shape[1:])
-    second = (weight.shape[0], -1, *[1] * (weight.dim() - 2))
-    shaped = (thin.reshape(first), wide.transpose(0, 1).reshape(second).contiguous())
-    return {which: tensor.to(weight.dtype) for which, tensor in enumerate(shaped)}
+def factors(weight: Tensor, rank: int, scheme: Scheme) -> dict[int, Tensor]:
+    """The weights of the two layers, the singular values shared out evenly between them; zeros beyond the full rank."""
+    left, values, right = torch.linalg.svd(_matrices(weight, scheme).double(), full_matrices=False)
+    roots, kept = values[:, :rank].sqrt(), min(rank, values.shape[1])
+    thin = left.new_zeros(len(values), rank, right.shape[2])
+    wide = left.new_zeros(len(values), left.shape[1], rank)
+    thin[:, :kept] = roots.unsqueeze(2) * right[:, :rank]
+    wide[:, :, :kept] = left[:, :, :rank] * roots.unsqueeze(1)
+    shaped = _shaped(thin, wide, weight.shape, scheme)
+    return {which: tensor.to(weight.dtype).contiguous() for which, tensor in enumerate(shaped)}
+
+
+def _shaped(thin: Tensor, wide: Tensor, shape: torch.Size, scheme: Scheme) -> tuple[Tensor, Tensor]:
+    """(count, rank, columns) and (count, rows, rank) as the weights of two layers; `shape` is that of the one."""
+    rank = thin.shape[1]
+    if scheme == "asymmetric":
+        out, columns, tall, across = shape
+        row = wide.reshape(out, across, rank).transpose(1, 2)
+        return thin.reshape(rank, columns, tall, 1), row.reshape(out, rank, 1, across)
+    first = (-1, 1, *shape[2:]) if scheme == "depthwise" else (rank, *shape[1:])
+    return thin.reshape(first), wide.transpose(0, 1).reshape(shape[0], -1, *[1] * (len(shape) - 2))
 
 
 # --- the layers
 
 
-def _linears(like: dict[str, Any], rank: int, separated: bool) -> nn.Sequential:
+def _linears(like: Mapping[str, Any], rank: int, depthwise: bool) -> nn.Sequential:
     first = nn.Linear(like["in_features"], rank, bias=False)
     return nn.Sequential(first, nn.Linear(rank, like["out_features"], like["bias"]))
 
 
-def _convs(like: dict[str, Any], rank: int, separated: bool) -> nn.Sequential:
+def _convs(like: Mapping[str, Any], rank: int, depthwise: bool) -> nn.Sequential:
     cls = next(base for base in like["cls"].__mro__ if base in CONVS)
     across = {name: like[name] for name in ("kernel_size", "stride", "padding", "dilation", "padding_mode")}
-    count = like["in_channels"] if separated else 1
+    count = like["in_channels"] if depthwise else 1
     first = cls(like["in_channels"], count * rank, groups=count, bias=False, **across)
     return nn.Sequential(first, cls(count * rank, like["out_channels"], 1, bias=like["bias"]))
