@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .edits import Edit
 from .layers.conversion import EMPTY, Fidelity
-from .origins import Computed, Origin, evaluate
+from .origins import Computed, Grown, Origin, evaluate
 from .outside import Reference
 
 Restore: TypeAlias = Callable[[], object]
@@ -298,7 +298,8 @@ class Refresh:
     def apply(self) -> None:
         first = self.sources[self.origin.sources[0]]
         self.tensor.data = _laid_out_as(self.tensor, evaluate(self.origin, self.sources))
-        if isinstance(first, nn.Parameter) and isinstance(self.tensor, nn.Parameter):
+        follows = isinstance(first, nn.Parameter) and not isinstance(self.origin, Grown)
+        if follows and isinstance(self.tensor, nn.Parameter):
             self.tensor.requires_grad_(first.requires_grad)
 
 

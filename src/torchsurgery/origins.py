@@ -7,7 +7,7 @@ read the same origins, and nothing else keeps books about tensors.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -90,6 +90,23 @@ def layout_of(tensor: Tensor) -> torch.memory_format:
 
 
 @dataclass(frozen=True, slots=True)
+class Grown(Computed):
+    """Entries of old tensors in their new places, among others that begin as the new layer's constructor draws them.
+
+    `function` takes the drawn tensor before those of `sources`, and keeps the dtype and device of these.
+
+    Args:
+        drawn: That tensor, once there is a layer.
+    """
+
+    drawn: list[Tensor] = field(default_factory=list, repr=False, compare=False)
+
+    def among_zeros(self) -> Grown:
+        """The same with zeros instead of what was drawn: an optimizer's momentum."""
+        return replace(self, drawn=[torch.zeros_like(tensor) for tensor in self.drawn])
+
+
+@dataclass(frozen=True, slots=True)
 class Initialised:
     """What the new layer's constructor puts there; nothing of the old layer is in it."""
 
@@ -112,4 +129,5 @@ def evaluate(origin: Same | Computed, tensors: Mapping[str, Tensor]) -> Tensor:
     if isinstance(origin, Same):
         return tensors[origin.source]
     with torch.no_grad():
-        return origin.function(*(tensors[name].detach() for name in origin.sources))
+        drawn = origin.drawn if isinstance(origin, Grown) else ()
+        return origin.function(*drawn, *(tensors[name].detach() for name in origin.sources))

@@ -35,7 +35,9 @@ def test_frozen_stays_frozen():
     new = like(old, nn.Conv2d, kernel_size=3)
     assert not new.weight.requires_grad and not new.bias.requires_grad
     new = like(old, nn.Conv2d, in_channels=5)
-    assert new.weight.requires_grad and not new.bias.requires_grad
+    assert not new.weight.requires_grad and not new.bias.requires_grad
+    new = like(old, nn.Conv2d, out_channels=5)
+    assert new.weight.requires_grad and new.bias.requires_grad, "new rows have to be trained"
 
 
 @pytest.mark.parametrize(("cls", "form"), [(nn.Conv2d, torch.channels_last), (nn.Conv3d, torch.channels_last_3d)])

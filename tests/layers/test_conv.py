@@ -227,13 +227,42 @@ def test_groups_merge_exactly(old, groups):
         )
 
 
-def test_other_channels_are_initialised_and_the_bias_stays():
+@settings(max_examples=40)
+@given(
+    st.integers(0, 2), st.booleans(), st.integers(1, 5), st.integers(1, 5), st.sampled_from([1, 3, 5]), st.booleans()
+)
+def test_other_channels_go_on_where_they_were(axes, turned, new_in, new_out, kernel, bias):
+    cls = (TRANSPOSED if turned else CONVS)[axes]
+    old = cls(3, 4, 3, padding=1, bias=bias, dtype=torch.float64)
+    conversion, new = converted(old, cls, in_channels=new_in, out_channels=new_out, kernel_size=kernel)
+    sizes, kept = [6] * (axes + 1), min(4, new_out)
+    x = torch.randn(2, min(3, new_in), *sizes, dtype=torch.float64)
+    if new_in == 1:
+        y, z = old(x.expand(-1, 3, *sizes)), new(x)
+    else:
+        y = old(torch.cat([x, x.new_zeros(2, 3 - x.shape[1], *sizes)], 1))
+        z = new(torch.cat([x, torch.randn(2, new_in - x.shape[1], *sizes, dtype=torch.float64)], 1))
+    if kernel >= 3:
+        assert torch.allclose(y[:, :kept], z[:, :kept], rtol=1e-10, atol=1e-10)
+        loses = new_out < 4 or new_in == 2
+        worst = Fidelity.INITIALISED if new_out > 4 else Fidelity.APPROXIMATE if loses else Fidelity.EXACT
+        assert conversion.fidelity is worst
+    assert new.weight.shape[:2] == ((new_in, new_out) if turned else (new_out, new_in))
+    assert all(p.isfinite().all() for p in new.parameters())
+
+
+def test_what_is_said_of_other_channels():
     old = nn.Conv2d(3, 8, 3, padding=1)
     conversion, new = converted(old, nn.Conv2d, in_channels=4)
-    assert conversion.fidelity is Fidelity.INITIALISED and new.bias is old.bias and new.padding == (1, 1)
-    assert conversion.origins == {"weight": Initialised("in_channels 3 → 4"), "bias": Same("bias")}
+    assert new.bias is old.bias and new.padding == (1, 1) and torch.equal(new.weight[:, :3], old.weight)
+    assert conversion.origins["weight"].what == "zeros for 1 more inputs" and conversion.origins["bias"] == Same("bias")
+    assert conversion.remarks == ("the new channels count for nothing until trained",)
     conversion, new = converted(old, nn.Conv2d, out_channels=16)
-    assert conversion.lost == ("weight", "bias") and new.bias.shape == (16,)
+    assert conversion.origins["bias"].what == "8 rows carried, 8 initialised" and not conversion.lost
+    assert conversion.remarks == ("the first 8 outputs go on, of 16",)
+    grouped = converted(nn.Conv2d(4, 8, 3, groups=2), nn.Conv2d, in_channels=6)[0]
+    assert grouped.origins["weight"] == Initialised("other channels in groups")
+    assert convert(nn.Conv2d(4, 8, 3, bias=False), nn.Conv2d, {"out_channels": 9, "bias": True}).remarks
 
 
 def test_a_bias_comes_as_zero():

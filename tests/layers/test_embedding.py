@@ -1,3 +1,4 @@
+import pytest
 import torch
 from holding import converted
 from hypothesis import given
@@ -27,3 +28,14 @@ def test_itself():
     conversion, new = converted(old.requires_grad_(False), nn.Embedding)
     assert not new.weight.requires_grad and conversion.fidelity is Fidelity.EXACT
     assert converted(nn.EmbeddingBag(7, 3), nn.EmbeddingBag, mode="max")[0].fidelity is Fidelity.APPROXIMATE
+
+
+@pytest.mark.parametrize("cls", [nn.Embedding, nn.EmbeddingBag])
+def test_more_entries_and_fewer(cls):
+    old = cls(6, 3, dtype=torch.float64)
+    conversion, new = converted(old, cls, num_embeddings=9)
+    assert conversion.fidelity is Fidelity.INITIALISED and torch.equal(new.weight[:6], old.weight)
+    assert conversion.remarks == ("the first 6 entries go on, of 9",) and new.weight[6:].abs().min() > 0
+    conversion, new = converted(old, cls, num_embeddings=4)
+    assert conversion.fidelity is Fidelity.APPROXIMATE and torch.equal(new.weight, old.weight[:4])
+    assert converted(old, cls, embedding_dim=5)[0].fidelity is Fidelity.INITIALISED

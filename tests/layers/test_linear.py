@@ -52,9 +52,37 @@ def test_bias_and_features():
     assert conversion.fidelity is Fidelity.EXACT and not new.bias.any() and new.weight is old.weight
     conversion, _ = converted(new, nn.Linear, bias=False)
     assert conversion.fidelity is Fidelity.APPROXIMATE and conversion.lost == ("bias",)
-    conversion, narrow = converted(nn.Linear(4, 6), nn.Linear, in_features=3)
-    assert conversion.fidelity is Fidelity.INITIALISED and conversion.lost == ("weight",)
-    assert narrow.weight.shape == (6, 3)
     for bad in (-1, 2.0, True):
         with pytest.raises(ConfigError, match="whole number"):
             convert(old, nn.Linear, {"out_features": bad})
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 6), st.integers(1, 6), st.booleans())
+def test_other_numbers_of_features(inputs, outputs, new_in, new_out, bias):
+    old = nn.Linear(inputs, outputs, bias, dtype=torch.float64)
+    conversion, new = converted(old, nn.Linear, in_features=new_in, out_features=new_out)
+    x, kept = torch.randn(3, min(inputs, new_in), dtype=torch.float64), min(outputs, new_out)
+    if new_in == 1 < inputs:
+        y, z = old(x.expand(-1, inputs)), new(x)
+    else:
+        y = old(torch.nn.functional.pad(x, (0, inputs - x.shape[1])))
+        z = new(torch.cat([x, torch.randn(3, new_in - x.shape[1], dtype=torch.float64)], 1))
+    assert torch.allclose(y[:, :kept], z[:, :kept], rtol=1e-10, atol=1e-10)
+    worst = Fidelity.INITIALISED if new_out > outputs else Fidelity.APPROXIMATE
+    if new_out != outputs or 1 < new_in < inputs:
+        assert conversion.fidelity is (worst if new_out != outputs else Fidelity.APPROXIMATE)
+    else:
+        assert conversion.fidelity is Fidelity.EXACT
+    assert new.weight.isfinite().all() and (new_out <= outputs or new.weight[outputs:].abs().min() > 0)
+
+
+def test_the_error_of_leaving_inputs_out_is_the_measured_one():
+    old = nn.Linear(64, 48, bias=False, dtype=torch.float64)
+    conversion, new = converted(old, nn.Linear, in_features=40)
+    x = torch.randn(20_000, 64, dtype=torch.float64)
+    with torch.no_grad():
+        y, z = old(x), new(x[:, :40])
+    assert float((y - z).norm() / y.norm()) == pytest.approx(conversion.error, rel=0.03)
+    assert conversion.remarks == ("channels 40–63 are no longer seen",)
+    assert convert(nn.Linear(4, 6, device="meta"), nn.Linear, {"in_features": 3}).error is None

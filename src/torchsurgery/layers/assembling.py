@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..origins import Computed, Initialised, Origin, Same, evaluate, layout_of
+from ..origins import Computed, Grown, Initialised, Origin, Same, evaluate, layout_of
 from .building import adopted, put, real, skeleton, tensors_of
 from .conversion import Conversion
+from .following import renew_lists
 
 
 def build(conversion: Conversion, old: nn.Module, reference: Tensor | None = None) -> nn.Module:
@@ -27,7 +28,10 @@ def build(conversion: Conversion, old: nn.Module, reference: Tensor | None = Non
     layer = _constructed(conversion, reference)
     slots = tensors_of(layer)
     for name, origin in conversion.origins.items():
+        if isinstance(origin, Grown):
+            origin.drawn[:] = [slots[name].detach()]
         put(layer, name, _tensor(origin, slots[name], tensors, reference))
+    renew_lists(layer)
     return layer if layer.training is old.training and not layer._modules else layer.train(old.training)
 
 
@@ -40,7 +44,7 @@ def sources_of(old: nn.Module, beside: Mapping[str, nn.Module]) -> dict[str, Ten
 
 
 def _constructed(conversion: Conversion, reference: Tensor | None) -> nn.Module:
-    initialised = any(isinstance(origin, Initialised) for origin in conversion.origins.values())
+    initialised = any(isinstance(origin, Initialised | Grown) for origin in conversion.origins.values())
     if conversion.spare and (conversion.ready or not initialised):
         return conversion.spare.pop()
     if not initialised:
@@ -61,8 +65,10 @@ def _tensor(origin: Origin, slot: Tensor, tensors: Mapping[str, Tensor], referen
     value = _laid_out(value, sources)
     if not isinstance(slot, nn.Parameter):
         return value
+    # What is computed stays as frozen as it was; what is new in it has to be trained.
     trained = [source.requires_grad for source in sources if isinstance(source, nn.Parameter)]
-    return nn.Parameter(value, requires_grad=trained[0] if trained else slot.requires_grad)
+    follows = trained and not isinstance(origin, Grown)
+    return nn.Parameter(value, requires_grad=trained[0] if follows else slot.requires_grad)
 
 
 def _laid_out(value: Tensor, sources: Sequence[Tensor]) -> Tensor:

@@ -13,11 +13,12 @@ from typing import Any
 from torch import nn
 
 from ..errors import ConfigError
-from ..origins import Initialised
+from ..origins import Computed, Initialised, Origin
 from .arguments import argument_check, check_arguments
 from .building import once_per_class
 from .conversion import Conversion, Fidelity
 from .fills import filled
+from .growing import first, moved, resized
 from .kernels import Kernel, kernel_of
 from .padded import PADDED, Pads
 from .padded import PaddedConv1d as PaddedConv1d
@@ -190,11 +191,8 @@ def _carried(pair: Pair, change: Change, given: Mapping[str, Any], cls: type[nn.
     }
     kernel = _kernel(pair, change)
     overrides = {name: value for name, value in pair.overrides.items() if name not in GEOMETRY}
-    blank = (
-        {} if pair.config["bias"] else {"bias": filled(overrides.get("out_channels", pair.config["out_channels"]), 0.0)}
-    )
     result = Pair(pair.old, cls, pair.config, overrides).carry(
-        {**sizes, **given}, {"weight": kernel.origin, **blank}, Fidelity.EXACT, uses=GEOMETRY, ignores=GEOMETRY
+        {**sizes, **given}, {"weight": kernel.origin, **_bias(pair)}, Fidelity.EXACT, uses=GEOMETRY, ignores=GEOMETRY
     )
     costs = _costs(pair, change, result)
     if costs:
@@ -203,12 +201,34 @@ def _carried(pair: Pair, change: Change, given: Mapping[str, Any], cls: type[nn.
 
 
 def _kernel(pair: Pair, change: Change) -> Kernel:
-    config, asked = pair.config, pair.overrides
-    for name in ("in_channels", "out_channels"):
-        if asked.get(name, config[name]) != config[name]:
-            return Kernel(Initialised(f"{name} {config[name]} → {asked[name]}"))
-    groups = (config["groups"], asked.get("groups", config["groups"]))
-    return kernel_of(pair.old.weight, change, axes_of(pair.new), groups)  # type: ignore[arg-type]
+    groups = _asked_of(pair, "groups")
+    kernel = kernel_of(pair.old.weight, change, axes_of(pair.new), groups)  # type: ignore[arg-type]
+    inputs, outputs = _asked_of(pair, "in_channels"), _asked_of(pair, "out_channels")
+    if inputs[0] == inputs[1] and outputs[0] == outputs[1]:
+        return kernel
+    if groups != (1, 1):
+        return Kernel(Initialised("other channels in groups"))
+    transposed = issubclass(pair.new, TRANSPOSED)
+    rows, columns = (inputs[1], outputs[1]) if transposed else (outputs[1], inputs[1])
+    shape = (rows, columns, *(window.kernel for window in change.new))
+    found = kernel.origin
+    prepared = (found.what, found.function) if isinstance(found, Computed) else None
+    sized = resized(pair.old.weight, shape, inputs, outputs, axis=int(transposed), prepared=prepared)  # type: ignore[arg-type]
+    fidelity = max(kernel.fidelity, sized.fidelity, key=list(Fidelity).index)
+    error = sized.error if kernel.fidelity is Fidelity.EXACT else None
+    return Kernel(sized.weight, fidelity, error, (*kernel.remarks, *sized.remarks))
+
+
+def _bias(pair: Pair) -> dict[str, Origin]:
+    """One that comes is zero; of other outputs, the first ones go on."""
+    outputs = _asked_of(pair, "out_channels")
+    if not pair.config["bias"]:
+        return {"bias": filled(outputs[1], 0.0)}
+    return {} if outputs[0] == outputs[1] else {"bias": moved("bias", outputs[1:], first(*outputs))}
+
+
+def _asked_of(pair: Pair, name: str) -> tuple[int, int]:
+    return pair.config[name], pair.overrides.get(name, pair.config[name])
 
 
 def _costs(pair: Pair, change: Change, result: Conversion) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from .building import adopted, tensors_of
 from .channels import IN, OUT, width
 from .conv import CONVS, TRANSPOSED
 from .conversion import Conversion, Fidelity
+from .growing import columns_in_words, moved, with_columns
 from .kernels import regrouped
 
 MIXING = (nn.Linear, *CONVS, *TRANSPOSED)
@@ -68,43 +69,15 @@ def with_inputs(layer: nn.Module, channels: int, fill: str) -> Conversion:
     groups = getattr(layer, "groups", 1)
 
     def columns(weight: Tensor) -> Tensor:
-        return _columns(weight if groups == 1 else regrouped(weight, groups, 1), axis, channels, fill)
+        return with_columns(weight if groups == 1 else regrouped(weight, groups, 1), axis, channels, fill)
 
-    what, remark, exact = _columns_in_words(old, channels, fill)
+    what, remark, exact = columns_in_words(old, channels, fill)
     twin = _twin(layer, {"weight": columns(tensors_of(layer)["weight"].detach().to("meta"))})
     _set(twin, in_features=channels, in_channels=channels, groups=1)
     per_entry = fill == "zeros" and channels != 1 and groups == 1
     origins: dict[str, Origin] = {"weight": Computed(("weight",), columns, what, per_entry)}
     fidelity = Fidelity.EXACT if exact else Fidelity.APPROXIMATE
     return _conversion(layer, twin, origins, fidelity, remark)
-
-
-def _columns(weight: Tensor, axis: int, channels: int, fill: str) -> Tensor:
-    old = weight.shape[axis]
-    if channels == 1 < old:
-        return weight.sum(axis, keepdim=True)
-    if channels <= old:
-        return weight.narrow(axis, 0, channels).clone()
-    if fill == "zeros":
-        shape = list(weight.shape)
-        shape[axis] = channels - old
-        return torch.cat([weight, weight.new_zeros(shape)], axis)
-    index = torch.arange(channels, device=weight.device) % old
-    times = torch.tensor([len(range(i % old, channels, old)) for i in range(channels)], dtype=weight.dtype)
-    shape = [1] * weight.dim()
-    shape[axis] = -1
-    return weight.index_select(axis, index) / times.to(weight.device).reshape(shape)
-
-
-def _columns_in_words(old: int, new: int, fill: str) -> tuple[str, str, bool]:
-    """What becomes of the weight, when that is the same as before, and whether it is."""
-    if new == 1 < old:
-        return f"summed over {old} inputs", "the same for a grey image that was repeated", True
-    if new <= old:
-        return f"columns 0–{new - 1} of {old}", f"channels {new}–{old - 1} are no longer seen", False
-    if fill == "zeros":
-        return f"zeros for {new - old} more inputs", "the new channels count for nothing until trained", True
-    return f"repeated over {new} inputs and rescaled", "the same for repeated channels", True
 
 
 # --- channels that pass one by one
@@ -148,26 +121,11 @@ def with_outputs(layer: nn.Module, rows: Sequence[int | None], why: str) -> Conv
             continue
         if kept:
             along = axis if tensor.dim() > 1 else 0
-            origins[name] = Computed(
-                (name,), _rows(kept, tensors_of(fresh)[name].detach(), along), _in_words(kept, rows)
-            )
+            origins[name] = moved(name, tensors_of(fresh)[name].shape, kept, axis=along)
         else:
             origins[name] = Initialised(why)
     fidelity = Fidelity.INITIALISED if len(kept) < len(rows) else Fidelity.EXACT
     return _conversion(layer, fresh, origins, fidelity, "")
-
-
-def _rows(kept: Sequence[tuple[int, int]], fresh: Tensor, axis: int) -> Callable[[Tensor], Tensor]:
-    def rows(tensor: Tensor) -> Tensor:
-        new, old = (torch.tensor(side, device=tensor.device) for side in zip(*kept, strict=True))
-        return fresh.to(tensor.device, tensor.dtype, copy=True).index_copy_(axis, new, tensor.index_select(axis, old))
-
-    return rows
-
-
-def _in_words(kept: Sequence[tuple[int, int]], rows: Sequence[int | None]) -> str:
-    rest = len(rows) - len(kept)
-    return f"{len(kept)} rows carried" + (f", {rest} initialised" if rest else "")
 
 
 def _initialised(layer: nn.Module, channels: int, axis: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -78,4 +79,6 @@ def _attention(layer: nn.MultiheadAttention, shapes: Mapping[str, Shape]) -> dic
 def renew_lists(layer: nn.Module) -> None:
     """Lists that a layer keeps of its own parameters, made anew."""
     if isinstance(layer, nn.RNNBase):
-        vars(layer)["_flat_weights"] = [layer._parameters.get(name) for name in layer._flat_weights_names]
+        weights = [layer._parameters.get(name) for name in layer._flat_weights_names]
+        refs = [None if weight is None else weakref.ref(weight) for weight in weights]
+        vars(layer).update(_flat_weights=weights, _flat_weight_refs=refs)

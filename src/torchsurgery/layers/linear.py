@@ -13,6 +13,7 @@ from .arguments import argument_check
 from .conv import CONVS, axes_of
 from .conversion import Conversion, Fidelity
 from .fills import filled
+from .growing import first, moved, resized
 from .kernels import regrouped
 from .pair import Pair
 from .registry import conversion
@@ -20,9 +21,23 @@ from .registry import conversion
 
 @conversion(nn.Linear, nn.Linear)
 def linear_to_linear(pair: Pair) -> Conversion:
-    """A bias that comes starts as zero."""
-    result = pair.carry(origins=_blank_bias(pair), fidelity=Fidelity.EXACT)
+    """A bias that comes starts as zero; of other numbers of features, the first ones go on."""
+    inputs, outputs = (_asked(pair, name) for name in ("in_features", "out_features"))
+    origins: dict[str, Origin] = _blank_bias(pair)
+    sized = None
+    if inputs[0] != inputs[1] or outputs[0] != outputs[1]:
+        check_linear(pair.old, pair.new, pair.overrides)
+        sized = resized(pair.old.weight, (outputs[1], inputs[1]), inputs, outputs)  # type: ignore[arg-type]
+        origins["weight"] = sized.weight
+        if pair.config["bias"] and outputs[0] != outputs[1]:
+            origins["bias"] = moved("bias", outputs[1:], first(*outputs))
+    result = pair.carry(origins=origins, fidelity=Fidelity.EXACT)
+    result = result.limited(sized.fidelity, sized.error, *sized.remarks) if sized else result
     return result.limited(Fidelity.APPROXIMATE, None, "the bias goes") if _loses_bias(pair, result) else result
+
+
+def _asked(pair: Pair, name: str) -> tuple[int, int]:
+    return pair.config[name], pair.overrides.get(name, pair.config[name])
 
 
 def _blank_bias(pair: Pair, name: str = "bias", outputs: str = "out_features") -> dict[str, Origin]:

@@ -14,7 +14,7 @@ from ..edits import CallsToLayers, Edit, Fold, Insert, Prune, Replace, Resize
 from ..errors import PlanError
 from ..layers.building import tensors_of
 from ..layers.functional import Function
-from ..origins import Initialised
+from ..origins import Grown, Initialised
 from ..selection import Selection, resolve
 from .base import Planning
 
@@ -60,5 +60,9 @@ def _begin_alike(change: Change, other: Change) -> None:
     """Give what was initialised in the copy's new layer the values that it has in the model's."""
     values = tensors_of(change.new)
     for name, tensor in tensors_of(other.new).items():
-        if isinstance(other.origins.get(name), Initialised):
+        ours, theirs = change.origins.get(name), other.origins.get(name)
+        if isinstance(theirs, Initialised):
             tensor.data.copy_(values[name].data)
+        elif isinstance(ours, Grown) and isinstance(theirs, Grown):
+            # What is among it is put there when the plan is applied.
+            theirs.drawn[:] = ours.drawn
