@@ -28,7 +28,7 @@ ORDER = """
     text
     measuring
     surgery
-    planning choosing pruning widening folding ends
+    planning choosing pruning widening folding ends rehearsing
     plans
     verbs
     convert factorizing freezing tables

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -111,6 +111,7 @@ def perform(
     sizes: tuple[Size, Size] | None,
     widths_changed: bool = False,
     check: Any = None,
+    confirm: Callable[[], None] | None = None,
 ) -> Surgery:
     """Run the steps of `changes` and then `further` ones; on any failure or interrupt the model is as it was.
 
@@ -121,6 +122,7 @@ def perform(
         sizes: The model's size before and after; None where it stays the same.
         widths_changed: Whether a layer gives another width than before.
         check: Inputs for `ts.check`, or None.
+        confirm: Raises if the altered model is not to stay so.
 
     Raises:
         PlanError: if the model is no longer what it was when the changes were planned.
@@ -139,6 +141,8 @@ def perform(
         entry = history.remember(model, _brought(changes), widths_changed)
         _forget_graphs(model)
         recount_buffers(model)
+        if confirm is not None:
+            confirm()
         if check is not None:
             run_check(model, check)
         state = _State(restores, placed, entry, _whereabouts(model))

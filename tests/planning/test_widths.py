@@ -32,7 +32,7 @@ def test_after_a_change_of_width_in_the_same_plan(net):
 
 
 def test_after_a_change_of_width_by_an_earlier_surgery(net):
-    done = ts.replace(net, "0", nn.Linear(4, 16))
+    done = ts.plan(net).replace("0", nn.Linear(4, 16)).apply(check=False)
     ts.replace(net, "2", nn.Linear(16, 8)).undo()
     done.undo()
     with pytest.raises(ts.PlanError, match="takes 16"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import nn
 
 from ..changes import Step
 from ..planning.widths import changes_width
+from ..rehearsing import rehearsal
 from ..surgery import Surgery, perform
 from ..training import carry_optimizers, recognised
 from ..tree import Draft
@@ -26,15 +27,23 @@ class Applying(Planning):
         Args:
             optimizer: One or several, whose Parameters and state are carried along.
             ema: A `torch.optim.swa_utils.AveragedModel` of this model, to be changed alike.
-            check: Inputs for `ts.check`; when it fails, everything is taken back.
+            check: Inputs for `ts.check`; when it fails, everything is taken back. False takes a layer that gives
+                another shape at its word; what takes it must then be changed before the model runs again.
 
         Returns:
             The surgery that was done; `surgery.undo()` takes it back.
 
         Raises:
-            PlanError: if the model is no longer what it was when the plan was made.
+            PlanError: if the model is no longer what it was when the plan was made, or can't be run once a layer
+                gives another shape (tried without computing, where the model's inputs are known or can be told).
             VerificationError: if the check fails. Nothing has changed then.
         """
+        confirm = rehearsal(self.draft.model, self.changes, self.example_inputs) if check is None else None
+        return self._done(optimizer, ema, None if check is False else check, confirm)
+
+    def _done(
+        self, optimizer: Any = None, ema: Any = None, check: Any = None, confirm: Callable[[], None] | None = None
+    ) -> Surgery:
         model, changes = self.draft.model, self.changes
         further: list[Step] = []
         if optimizer is not None and self.keeps_states:
@@ -45,7 +54,7 @@ class Applying(Planning):
             further += [step for change in alike(self, ema).changes for step in change.steps]
         widths = not self.keeps_states and any(changes_width(change.old, change.new) for change in changes)
         sizes = None if self.keeps_states else (self.before, self.after)
-        return perform(model, changes, further, sizes, widths, check)
+        return perform(model, changes, further, sizes, widths, check, confirm)
 
     @contextmanager
     def in_force(self) -> Iterator[nn.Module]:
@@ -56,7 +65,7 @@ class Applying(Planning):
             ...     altered.layer4
             Identity()
         """
-        done = self.apply() if self.planned else None
+        done = self._done() if self.planned else None
         try:
             yield self.draft.model
         finally:

@@ -1,0 +1,106 @@
+"""Whether a model with a layer of another shape still runs: tried on meta, where nothing is computed.
+
+A layer that is given may give other widths or sizes than the old one, and that may be meant: a new head, a stem with a
+smaller stride. Only a run tells whether the rest takes it. Where it can't be tried (no inputs are known, or the model
+reads values), nothing is said: `check=` runs it for good. `check=False` takes the layer at its word.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from .changes import Change
+from .checks.observing import blame
+from .coupling.rules import Record
+from .coupling.substituting import kept, lay_in_tensors, plain_kernels, stand_in
+from .errors import PlanError
+from .inputs import Arguments, arguments_of, guesses
+from .layers.channels import shape_told
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+
+
+def rehearsal(model: nn.Module, changes: Sequence[Change], example_inputs: Any = None) -> Callable[[], None] | None:
+    """A function that raises if the altered model can't be run where the model as it is can; None if none is needed.
+
+    Args:
+        model: The model as it is; it is left so.
+        changes: What is about to be done to it.
+        example_inputs: What it is called with; by default some that it seems to take.
+    """
+    reshaped = [change for change in changes if change.kind == "replace" and _reshapes(change)]
+    if not reshaped:
+        return None
+    given = guesses(model) if example_inputs is None else [arguments_of(example_inputs)]
+    taken = next((arguments for arguments in given if _failure(model, arguments) is None), None)
+    if taken is None:
+        return None
+
+    def confirm() -> None:
+        error = _failure(model, taken)
+        # The altered model may well take other inputs than before.
+        if error is not None and not any(_failure(model, other) is None for other in guesses(model)):
+            raise _broken(model, reshaped, error) from error
+
+    return confirm
+
+
+def _reshapes(change: Change) -> bool:
+    """Whether a layer's answer has another shape than before, as far as layers tell."""
+    if vars(change.old) is vars(change.new):
+        return False
+    return any(a != b for a, b in _told(change).values())
+
+
+def _told(change: Change) -> dict[str, tuple[Any, Any]]:
+    """What the old and the new layer say of their answers' shapes, where both say something of as many axes."""
+    before, after = shape_told(change.old), shape_told(change.new)
+    both = {key: (value, after[key]) for key, value in before.items() if key in after}
+    # Layers of another dimension come with other inputs, which this knows nothing of.
+    other_axes = any(isinstance(a, tuple) and isinstance(b, tuple) and len(a) != len(b) for a, b in both.values())
+    return {} if other_axes else both
+
+
+def _failure(model: nn.Module, arguments: Arguments) -> Exception | None:
+    """What the model raises when it runs without computing, hooks left out."""
+    names = {module: name for name, module in model.named_modules()}
+    with kept(names, Record()), plain_kernels(), torch.inference_mode():
+        args, kwargs = tree_map(_stand_in, arguments)
+        for module in names:
+            module.__dict__.update((key, OrderedDict()) for key in _HOOKS)
+        lay_in_tensors(Record(), names, on_meta=True)
+        try:
+            model(*args, **kwargs)
+        except Exception as error:
+            return error
+    return None
+
+
+def _stand_in(value: Any) -> Any:
+    return stand_in(value, on_meta=True) if isinstance(value, Tensor) else value
+
+
+def _broken(model: nn.Module, reshaped: Iterable[Change], error: Exception) -> PlanError:
+    change, *others = reshaped
+    names = {module: name for name, module in model.named_modules()}
+    at = blame(error, names.keys()).module
+    where = f"{names[at] or 'the model'} ({type(at).__name__})" if at in names else type(model).__name__
+    told = {key: (before, after) for key, (before, after) in _told(change).items() if before != after}
+    in_words = ", ".join(f"{key} {before} → {after}" for key, (before, after) in told.items())
+    more = f" and {len(others)} more" if others else ""
+    return PlanError(
+        f"cannot replace {change.name or 'the model'} ({type(change.old).__name__}){more} so: "
+        f"{type(model).__name__} no longer runs.",
+        f"its answer has another shape: {in_words}",
+        f"{where} fails then: {type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]}",
+        name=change.name,
+        expected={key: before for key, (before, _) in told.items()},
+        got={key: after for key, (_, after) in told.items()},
+        way_out="change what takes it in the same plan:  ts.plan(model).replace(…).replace(…).apply()",
+    )

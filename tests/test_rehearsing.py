@@ -1,0 +1,170 @@
+"""A layer of another shape: refused where the model no longer runs, taken where it does."""
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+import torchsurgery as ts
+from sameness import portrait
+from torchsurgery.layers.channels import shape_told
+from torchsurgery.rehearsing import rehearsal
+
+
+@pytest.fixture
+def resnet():
+    return torchvision.models.resnet18(weights=None).eval()
+
+
+def narrow(old):
+    return nn.Conv2d(old.in_channels, old.out_channels // 2, 3, padding=1)
+
+
+@pytest.mark.parametrize(
+    ("target", "new", "told", "fails"),
+    [
+        ("layer1.0.conv1", narrow, "channels 64 → 32", r"layer1\.0\.bn1 \(BatchNorm2d\) fails then"),
+        (
+            "layer2.1.conv2",
+            lambda old: nn.Conv2d(128, 128, 3),
+            r"reach \(0, 0\) → \(2, 2\)",
+            r"layer2\.1 \(BasicBlock\)",
+        ),
+        ("layer1.1.conv2", nn.Conv2d(64, 64, 3, 2, 1), r"stride \(1, 1\) → \(2, 2\)", r"layer1\.1 \(BasicBlock\)"),
+    ],
+    ids=["channels", "padding", "stride"],
+)
+def test_a_layer_of_the_wrong_shape_is_refused_and_nothing_has_changed(resnet, target, new, told, fails):
+    before = portrait(resnet)
+    with pytest.raises(ts.PlanError, match=f"cannot replace {target} .*no longer runs") as caught:
+        ts.replace(resnet, target, new)
+    assert caught.value.name == target
+    assert caught.match(told) and caught.match(fails)
+    assert "ts.plan(model).replace(…).replace(…).apply()" in str(caught.value)
+    assert portrait(resnet) == before
+
+
+def test_a_class_with_another_stride_too(resnet):
+    with pytest.raises(ts.PlanError, match=r"stride \(1, 1\) → \(2, 2\)"):
+        ts.replace(resnet, "layer1.0.conv1", nn.Conv2d, stride=2)
+
+
+def test_what_the_way_out_says_works(resnet):
+    plan = ts.plan(resnet).replace("layer1.0.conv1", narrow).replace("layer1.0.bn1", nn.BatchNorm2d(32))
+    plan.replace("layer1.0.conv2", nn.Conv2d(32, 64, 3, padding=1)).apply()
+    assert resnet(torch.randn(1, 3, 64, 64)).shape == (1, 1000)
+
+
+def test_other_classes_and_a_smaller_stem_are_taken(resnet):
+    ts.replace(resnet, "fc", nn.Linear(512, 10))
+    ts.plan(resnet).replace("conv1", nn.Conv2d(3, 64, 3, padding=1)).remove("maxpool").apply()
+    assert resnet(torch.randn(1, 3, 32, 32)).shape == (1, 10)
+
+
+def test_check_decides_instead_where_it_is_given(resnet):
+    with pytest.raises(ts.VerificationError):
+        ts.plan(resnet).replace("layer1.0.conv1", narrow).apply(check=torch.randn(1, 3, 64, 64))
+    assert resnet.layer1[0].conv1.out_channels == 64
+
+
+def test_check_false_takes_it_at_its_word(resnet):
+    ts.plan(resnet).replace("layer1.0.conv1", narrow).apply(check=False)
+    assert resnet.layer1[0].conv1.out_channels == 32
+
+
+def test_a_stem_that_takes_other_inputs(resnet):
+    ts.replace(resnet, "conv1", nn.Conv2d(1, 64, 3, padding=1))
+    assert resnet(torch.randn(1, 1, 64, 64)).shape == (1, 1000)
+
+
+def test_layers_of_other_dimensions_are_not_judged(resnet):
+    assert rehearsal(resnet, ts.plan(resnet).replace("conv1", nn.Conv3d, kernel_size=3).changes) is None
+
+
+def test_an_average_and_an_optimizer_are_as_they_were(resnet):
+    optimizer = torch.optim.SGD(resnet.parameters(), lr=0.1)
+    held = [id(p) for p in optimizer.param_groups[0]["params"]]
+    with pytest.raises(ts.PlanError, match="no longer runs"):
+        ts.plan(resnet).replace("layer1.0.conv1", narrow).apply(optimizer=optimizer)
+    assert [id(p) for p in optimizer.param_groups[0]["params"]] == held
+
+
+def test_hooks_of_the_user_do_not_run_and_are_kept(resnet):
+    seen = []
+    handle = resnet.layer1.register_forward_hook(lambda module, args, output: seen.append(output))
+    ts.replace(resnet, "fc", nn.Linear(512, 10))
+    assert not seen
+    resnet(torch.randn(1, 3, 64, 64))
+    assert len(seen) == 1
+    handle.remove()
+
+
+def test_statistics_and_random_numbers_stay(resnet):
+    resnet.train()
+    resnet.bn1.num_batches_tracked.fill_(7)
+    state = torch.random.get_rng_state()
+    ts.replace(resnet, "fc", lambda old: nn.Linear(512, 10, bias=False, device="meta").to_empty(device="cpu"))
+    assert resnet.bn1.num_batches_tracked == 7 and torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_given_inputs_are_those_that_are_tried():
+    class Picky(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.down = nn.Linear(3, 8), nn.Linear(8, 3)
+
+        def forward(self, x, *, scale):
+            return self.down(self.up(x) * scale)
+
+    inputs = {"x": torch.randn(2, 3), "scale": torch.tensor(2.0)}
+    with pytest.raises(ts.PlanError, match=r"down \(Linear\) fails then"):
+        ts.plan(Picky(), example_inputs=inputs).replace("up", nn.Linear(3, 5)).apply()
+
+
+def test_nothing_is_said_where_no_inputs_are_known():
+    class Unguessable(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.down = nn.Linear(3, 8), nn.Linear(8, 3)
+
+        def forward(self, table):
+            return self.down(self.up(table["rows"]))
+
+    model = Unguessable()
+    ts.replace(model, "up", nn.Linear(3, 5))
+    assert model.up.out_features == 5
+
+
+def test_a_model_that_fails_as_it_is_may_be_mended():
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(6, 2))
+    ts.replace(model, "0", nn.Linear(4, 6))
+    assert model(torch.randn(1, 4)).shape == (1, 2)
+
+
+def test_conversions_that_keep_shapes_need_no_rehearsal(resnet):
+    plan = ts.plan(resnet).replace(ts.select(resnet, nn.Conv2d, kernel_size=1), nn.Conv2d, kernel_size=3)
+    assert rehearsal(resnet, plan.changes) is None
+    assert rehearsal(resnet, ts.plan(resnet).replace(nn.BatchNorm2d, nn.GroupNorm, num_groups=8).changes) is None
+
+
+def test_a_timm_model_is_tried_at_its_own_size():
+    model = timm.create_model("vit_tiny_patch16_224", depth=1)
+    with pytest.raises(ts.PlanError, match=r"blocks\.0\.mlp\.fc1 .*no longer runs"):
+        ts.replace(model, "blocks.0.mlp.fc1", nn.Linear(192, 100))
+    ts.replace(model, "head", nn.Linear(192, 5))
+
+
+@pytest.mark.parametrize(
+    ("layer", "told"),
+    [
+        (nn.Linear(2, 3), {"channels": 3}),
+        (nn.Conv2d(2, 3, 5, 2, 1), {"channels": 3, "stride": (2, 2), "reach": (2, 2)}),
+        (nn.Conv1d(2, 3, 3, padding=2, dilation=2), {"channels": 3, "stride": (1,), "reach": (0,)}),
+        (nn.Conv2d(2, 3, 3, padding="same"), {"channels": 3, "stride": (1, 1)}),
+        (nn.ReLU(), {}),
+    ],
+    ids=repr,
+)
+def test_what_layers_tell_of_their_shape(layer, told):
+    assert shape_told(layer) == told
