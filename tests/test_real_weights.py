@@ -46,6 +46,7 @@ class Trained:
     edits: Callable[[ts.Plan], ts.Plan]
     layers: int
     edited: int
+    example: Any  # for `ts.fold`; of MTCNN for the last of its networks
 
 
 def folder(package):
@@ -72,7 +73,9 @@ def crepe():
     def edits(plan):
         return plan.replace(nn.BatchNorm2d, NormOfMine).replace("conv[2-6]", nn.Conv2d, kernel_size=(64, 3))
 
-    return Trained(pitch.crepe(), lambda m: m(frames.to(dtype_of(m))), assert_it_works, edits, layers=13, edited=11)
+    return Trained(
+        pitch.crepe(), lambda m: m(frames.to(dtype_of(m))), assert_it_works, edits, layers=13, edited=11, example=frames
+    )
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +83,14 @@ def mtcnn():
     """Three small networks of convolutions, PReLUs and Linears, one after the other."""
     from PIL import Image
 
+    def read(path):
+        return Image.open(path).convert("RGB")  # reads it, and closes the file
+
     # The package itself imports what is of no use here: only the networks and their weights are taken.
     package = sys.modules["facenet_pytorch"] = types.ModuleType("facenet_pytorch")
     package.__path__ = [str(folder("facenet_pytorch"))]
     model = importlib.import_module("facenet_pytorch.models.mtcnn").MTCNN().eval()
-    astronaut, chelsea = (Image.open(folder("skimage") / f"data/{name}.png") for name in ("astronaut", "chelsea"))
+    astronaut, chelsea = (read(folder("skimage") / f"data/{name}.png") for name in ("astronaut", "chelsea"))
     face = torch.tensor(list(astronaut.crop((176, 56, 272, 176)).resize((48, 48)).tobytes()), dtype=torch.float32)
     face = (face.view(48, 48, 3).permute(2, 0, 1)[None] - 127.5) / 128
 
@@ -102,7 +108,7 @@ def mtcnn():
         pointwise = ts.select(plan.model, nn.Conv2d, kernel_size=(1, 1)).expect(2)
         return plan.replace(nn.PReLU, SlopeOfMine).replace(pointwise, nn.Conv2d, kernel_size=3)
 
-    return Trained(model, run, assert_it_works, edits, layers=40, edited=14)
+    return Trained(model, run, assert_it_works, edits, layers=40, edited=14, example=face)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +130,7 @@ def minilm():
     def edits(plan):
         return plan.replace(nn.Linear, LinearOfMine).replace("**.intermediate_act_fn", nn.GELU)
 
-    return Trained(model, lambda m: m(**tokens), assert_it_works, edits, layers=79, edited=43)
+    return Trained(model, lambda m: m(**tokens), assert_it_works, edits, layers=79, edited=43, example=dict(tokens))
 
 
 @pytest.fixture(params=["crepe", "mtcnn", "minilm"])
@@ -244,5 +250,77 @@ def test_rebuilt_in_bfloat16(trained):
     assert max(differences(before, activations(trained))) == 0.0
 
 
-# --- ts.fold: its tests on these weights belong here. CREPE's BatchNorm comes after the ReLU, so that it must not go
-# into the conv before it, nor across the zero padding into the one after; MTCNN and MiniLM have none to be folded.
+# --- other layers that compute the same
+
+
+def test_converted_to_relatives(trained):
+    """Every conversion that says it is exact in eval: the norms, and the weights as the product of two."""
+    before = activations(trained)
+    plan = ts.plan(trained.model)
+    for old, new, options in RELATIVES:
+        if any(isinstance(module, old) for module in trained.model.modules()):
+            plan = plan.replace(old, new, **options)
+    done = plan.apply()
+    assert len(done.changes) >= 6
+    assert {change.fidelity for change in done.changes} <= {ts.Fidelity.EXACT, ts.Fidelity.EXACT_IN_EVAL}
+    names = {name for name, _ in before}
+    after = [(name, tensor) for name, tensor in activations(trained) if name in names]
+    assert max(differences(before, after)) < 2e-4
+    trained.assert_it_works(trained.model)
+    done.undo()
+    assert max(differences(before, activations(trained))) == 0.0
+
+
+RELATIVES = [
+    (nn.BatchNorm2d, nn.Conv2d, {}),
+    (nn.PReLU, nn.PReLU, {"num_parameters": lambda old: old.num_parameters}),
+    (nn.Linear, ts.LowRankLinear, {"rank": lambda old: min(old.weight.shape)}),
+]
+
+
+# --- ts.fold
+
+
+def test_folding_leaves_what_can_not_be_folded(trained, request):
+    """CREPE's norms come after the ReLU; the others have none. Nothing is done where nothing can be."""
+    before = activations(trained)
+    with pytest.raises(ts.PlanError) as refused:
+        ts.fold(getattr(trained.model, "onet", trained.model), trained.example)
+    if request.node.callspec.params["trained"] == "crepe":
+        assert [line.strip() for line in str(refused.value).splitlines()[1:7]] == [
+            f"conv{i}_BN: after relu, before max_pool2d_with_indices" for i in range(1, 7)
+        ]
+    assert max(differences(before, activations(trained))) == 0.0
+
+
+@pytest.fixture
+def reordered(crepe):
+    """CREPE's trained layers as conv → BatchNorm → ReLU, unpadded, so that its norms can be folded on both sides."""
+    names = ("conv1", "conv1_BN", "", "conv2", "conv2_BN", "", "conv3_BN", "conv3")
+    parts = copy.deepcopy(crepe.model)._modules
+    return nn.Sequential(*(parts[name] if name else nn.ReLU() for name in names)).eval()
+
+
+def test_trained_norms_folded(reordered):
+    frames = torch.randn(2, 1, 1024, 1)
+    with torch.no_grad():
+        before = reordered(frames)
+        done = ts.fold(reordered, frames)
+        after = reordered(frames)
+    assert [type(layer) for layer in reordered].count(nn.Identity) == 3
+    assert ((before - after).abs().max() / before.abs().max()) < 1e-5
+    kinds = {change.fidelity for change in done.changes}
+    assert kinds == {ts.Fidelity.EXACT_IN_EVAL}
+
+
+def test_folded_in_the_wrong_order_would_show(crepe):
+    """The pitch alone would not tell: folding each norm into the conv before the ReLU changes every activation."""
+    wrong = copy.deepcopy(crepe.model)
+    parts = wrong._modules
+    for i in range(1, 7):
+        conv, norm = parts[f"conv{i}"], parts[f"conv{i}_BN"]
+        parts[f"conv{i}"] = torch.nn.utils.fusion.fuse_conv_bn_eval(conv, norm)
+        parts[f"conv{i}_BN"] = nn.Identity()
+    with torch.no_grad():
+        found = differences(activations(crepe), activations(crepe, wrong))
+    assert max(found) > 0.5

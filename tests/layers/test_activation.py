@@ -105,7 +105,7 @@ def test_a_prelu_of_many_slopes_is_not_one_slope():
     assert new.negative_slope == pytest.approx(0.25) and conversion.lost == ("weight",)
     assert conversion.fidelity is Fidelity.APPROXIMATE and conversion.error is None
     same, again = converted(old, nn.PReLU, num_parameters=4)
-    assert same.fidelity is Fidelity.APPROXIMATE and again.weight is old.weight
+    assert same.fidelity is Fidelity.EXACT and again.weight is old.weight
 
 
 def test_on_meta_a_slope_can_not_be_read():

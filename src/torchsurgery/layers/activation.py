@@ -57,6 +57,8 @@ def elementwise(pair: Pair) -> Conversion:
     ignores = () if issubclass(pair.new, type(pair.old)) else UNLIKE.get(type(pair.old), ())
     uses = ("num_parameters", "init", *(_SLOPES if "negative_slope" in given else ()))
     result = pair.carry(given, _slope_tensor(pair, given), Fidelity.EXACT, ignores=ignores, uses=uses)
+    if isinstance(result.origins.get("weight"), Same) and isinstance(pair.old, nn.PReLU):
+        return result  # its slopes, whatever they are
     before, after = _shape(type(pair.old), _trained(pair, pair.config)), _shape(result.new, _after(pair, result))
     if before is None or after is None:
         return result.limited(Fidelity.APPROXIMATE)
