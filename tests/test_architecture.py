@@ -20,7 +20,9 @@ ORDER = """
     tree patterns forwards calls spatial misses selection
     edits
     outside composites
-    changes history distributed
+    changes
+    recipes
+    history distributed
     training
     checks
     flow inputs
@@ -32,7 +34,7 @@ ORDER = """
     plans
     verbs
     convert factorizing freezing tables
-    recipes storage streaming
+    storage exporting streaming
     html
     cli
     __main__ __init__

@@ -40,9 +40,12 @@ from .layers.thin import SeparableConv2d as SeparableConv2d
 from .layers.thin import SeparableConv3d as SeparableConv3d
 from .measuring import Stats as Stats
 from .measuring import inspect as inspect
+from .history import recipe_of as recipe_of
 from .models import build as build
 from .plans import Plan as Plan
 from .plans import plan as plan
+from .recipes import Recipe as Recipe
+from .recipes.registry import register as register
 from .selection import Place as Place
 from .selection import Selection as Selection
 from .selection import select as select

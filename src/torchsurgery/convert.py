@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any, Literal, overload
 
 from torch import nn
 
 from .edits import Replace
 from .errors import ConfigError, PlanError
-from .layers.conversion import Conversion, Converter
-from .layers.dimensions import Axes, axes_of_layer, over, sets_axes, settled_for
-from .layers.foreign import known_elsewhere
+from .layers.dimensions import Axes, axes_of_layer, sets_axes
+from .layers.foreign import known_elsewhere, turned
 from .plans import Plan, plan
+from .recipes.ways import converter
 from .selection import Place, Selection, Target, resolve
 from .spatial import signs
 from .surgery import Surgery
@@ -126,22 +127,8 @@ def _with(begun: Plan, modules: set[nn.Module], converter: Any) -> Plan:
 
 def _converter(own: int, axes: Axes) -> Any:
     """What an edit takes for a new layer; a Conversion is decided anew for a copy of the model, such as an average."""
-
-    def decide(old: nn.Module, name: str) -> Conversion:
-        found = _becomes(old, own, axes)
-        if found is None:
-            raise ConfigError(f"{type(old).__name__} needs no change over {axes.new} axes.")
-        return found
-
-    return Converter(f"its counterpart over {axes.new} {'axis' if axes.new == 1 else 'axes'}", decide)
-
-
-def _becomes(old: nn.Module, own: int, axes: Axes) -> Conversion | None:
-    if (found := known_elsewhere(old, axes)) is not None:
-        return found
-    if axes_of_layer(type(old)) == own:
-        return over(old, axes)
-    return settled_for(old, own, axes)
+    words = f"its counterpart over {axes.new} {'axis' if axes.new == 1 else 'axes'}"
+    return converter(words, "axes", {"own": own, **asdict(axes)})
 
 
 def _axes_of(places: Iterable[Place], axes: Axes) -> int:
@@ -178,7 +165,7 @@ def _decided(places: Iterable[Place], own: int, axes: Axes) -> set[nn.Module]:
     changing: set[nn.Module] = set()
     for place in places if own != axes.new else ():
         try:
-            conversion = _becomes(place.module, own, axes)
+            conversion = turned(place.module, own, axes)
         except ConfigError as err:
             refusals[place.name] = str(err).partition("\n")[0]
             continue

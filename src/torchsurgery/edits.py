@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import BuiltinFunctionType, FunctionType, MethodDescriptorType
@@ -158,6 +159,17 @@ class CallsToLayers:
 
 
 Edit: TypeAlias = "Replace | Insert | Remove | Wrap | Fold | Resize | Prune | CallsToLayers"
+
+
+def takes_name(factory: Callable[..., Any], arguments: Mapping[str, Any]) -> bool:
+    """Whether a factory, besides these arguments, takes the old layer's name after the old layer."""
+    try:
+        parameters = list(inspect.signature(factory).parameters.values())
+    except (TypeError, ValueError):
+        return False
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    free = [p for p in positional[1:] if p.name not in arguments and (p.default is p.empty or p.name == "name")]
+    return bool(free)
 
 
 def target_in_words(target: Target) -> str:

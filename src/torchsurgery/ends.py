@@ -27,10 +27,8 @@ from .layers.ends import (
     why_fixed,
     width_in,
     width_out,
-    with_channels,
-    with_inputs,
-    with_outputs,
 )
+from .recipes.ways import converter
 
 Fill: TypeAlias = Literal["zeros", "repeat"]
 
@@ -158,13 +156,10 @@ def _entry_converters(entry: _Entry, channels: int, fill: Fill) -> Iterator[tupl
     # Behind a layer that keeps channels apart the old ones can't be summed: it sees the first only.
     how = "first" if entry.between else fill
     for name, times in entry.between.items():
-        yield name, _converter(with_channels, channels * times)
+        yield name, converter("other channels", "channels", {"channels": channels * times})
     for name, times in entry.takers.items():
-        yield name, _converter(with_inputs, channels * times, fill if channels > 1 else how)
-
-
-def _converter(convert: Callable[..., Any], *arguments: Any) -> Callable[[nn.Module, str], Any]:
-    return lambda layer, name: convert(layer, *arguments)
+        way = {"channels": channels * times, "fill": fill if channels > 1 else how}
+        yield name, converter("other inputs", "inputs", way)
 
 
 def _told(model: nn.Module, entry: _Entry, old: int, new: int) -> Iterator[tuple[str, str, Any]]:
@@ -262,7 +257,8 @@ def outputs_resized(model: nn.Module, flows: Sequence[Flow], number: int, keep: 
             _refuse_head(flow, head)
             rows = tuple(_rows(layout, number, old, keep or ()))
             for node in (head.call, *head.norms):
-                converters[node.name] = _converter(with_outputs, rows, f"{old} → {number} classes")
+                way = {"rows": rows, "why": f"{old} → {number} classes"}
+                converters[node.name] = converter("other outputs", "outputs", way)
     if not converters:
         raise _no_head(model, [head for _, head in heads])
     told = [*_attributes(model, tuple(converters), _CLASSES, old, number), *_labels(model, number, old, keep or ())]

@@ -119,7 +119,9 @@ def _converter(ranks: dict[str, tuple[Factoring, int]], separated: bool) -> Any:
         # A copy of the model, such as an average, has layers of its own, which get the same ranks.
         return (found if found.layer is old else factoring(old, _scheme(separated))).conversion(rank)
 
-    return Converter("two thinner layers", decide)
+    return Converter(
+        "two thinner layers", decide, lambda name: ("low rank", {"rank": ranks[name][1], "separated": separated})
+    )
 
 
 def _scheme(separated: bool) -> Scheme:

@@ -8,11 +8,10 @@ from torch import nn
 
 from .edits import Replace
 from .errors import ConfigError, PlanError
-from .layers.conversion import Conversion, Converter
-from .layers.converting import convert
-from .layers.frozen import FrozenBatchNorm, frozen_with_activation, with_activation
+from .layers.frozen import held
 from .layers.norm import BATCH
 from .plans import Plan, plan
+from .recipes.ways import converter
 from .selection import Place, Selection, Target, resolve
 from .surgery import Surgery
 
@@ -62,7 +61,7 @@ def _plan(begun: Plan, target: Target, trainable: bool) -> Plan:
     places = resolve(begun.draft, (target,), {}, None, False)
     for place in places:
         try:
-            _frozen(place.module, trainable)
+            held(place.module, trainable)
         except ConfigError as err:
             left[place.name] = str(err).partition("\n")[0].rstrip(".")
     chosen = tuple(Place(place.module, place.names) for place in places if place.name not in left)
@@ -71,13 +70,5 @@ def _plan(begun: Plan, target: Target, trainable: bool) -> Plan:
         raise PlanError(
             "none of these can be frozen.", *rows, got=left, way_out="ts.freeze_norms(model, nn.BatchNorm2d)"
         )
-    converter: Any = Converter("FrozenBatchNorm", lambda old, name: _frozen(old, trainable))
-    return begun.then(Replace(Selection(begun.draft.model, chosen), converter, left=left))
-
-
-def _frozen(old: nn.Module, trainable: bool) -> Conversion:
-    if with_activation(old):
-        return frozen_with_activation(old, trainable)
-    if not isinstance(old, BATCH):
-        raise ConfigError(f"{type(old).__name__} is no batch norm.", got=type(old))
-    return convert(old, FrozenBatchNorm, {"trainable": trainable})
+    new = converter("FrozenBatchNorm", "frozen", {"trainable": trainable})
+    return begun.then(Replace(Selection(begun.draft.model, chosen), new, left=left))

@@ -20,6 +20,8 @@ from .errors import PlanError, SurgeryError
 from .layers.assembling import sources_of
 from .layers.building import tensors_of
 from .origins import Same
+from .recipes import Operation, Recipe
+from .recipes.structure import structure_of
 from .stats import Size, size_of
 from .tree import every_module
 
@@ -41,6 +43,7 @@ class Surgery:
     Attributes:
         model: The altered model.
         changes: What was done, in order.
+        recipe: The same as data, between the structures before and after; see `Recipe`.
     """
 
     model: nn.Module
@@ -48,6 +51,7 @@ class Surgery:
     model_name: str
     _sizes: tuple[Size, Size] | None = field(repr=False)
     _state: list[_State] = field(repr=False)
+    recipe: Recipe = field(repr=False, default_factory=Recipe)
 
     @cached_property
     def before(self) -> Size:
@@ -112,6 +116,7 @@ def perform(
     widths_changed: bool = False,
     check: Any = None,
     confirm: Callable[[], None] | None = None,
+    operations: tuple[Operation, ...] | None = None,
 ) -> Surgery:
     """Run the steps of `changes` and then `further` ones; on any failure or interrupt the model is as it was.
 
@@ -123,6 +128,7 @@ def perform(
         widths_changed: Whether a layer gives another width than before.
         check: Inputs for `ts.check`, or None.
         confirm: Raises if the altered model is not to stay so.
+        operations: The changes as data; None where they are for a run only, and nothing is to be remembered of them.
 
     Raises:
         PlanError: if the model is no longer what it was when the changes were planned.
@@ -131,6 +137,7 @@ def perform(
     placed = _refuse_if_stale(model, changes)
     steps = [step for change in changes for step in change.steps]
     steps += further
+    before = None if operations is None else structure_of(model)
     restores: list[Restore] = []
     entry: history.Entry | None = None
     try:
@@ -138,7 +145,8 @@ def perform(
             for step in steps:
                 restores.append(step.snapshot())
                 step.apply()
-        entry = history.remember(model, _brought(changes), widths_changed)
+        record = None if operations is None or before is None else history.record(model, operations, before)
+        entry = history.remember(model, _brought(changes), widths_changed, record)
         _forget_graphs(model)
         recount_buffers(model)
         if confirm is not None:
@@ -152,7 +160,8 @@ def perform(
             history.forget(model, entry)
             recount_buffers(model)
         raise
-    return Surgery(model, tuple(changes), type(model).__name__, sizes, [state])
+    recipe = record.recipe if record is not None else Recipe()
+    return Surgery(model, tuple(changes), type(model).__name__, sizes, [state], recipe)
 
 
 def _brought(changes: Sequence[Change]) -> Iterator[nn.Module]:

@@ -67,6 +67,11 @@ def pending(layer: nn.Module) -> Pending | None:
     return None if found is None or owner is None or owner._modules.get(found.layer) is layer else found
 
 
+def made_for(layer: nn.Module) -> Pending | None:
+    """What call a layer was made for, whether or not it is in its module by now."""
+    return _PENDING.get(layer)
+
+
 def functions_in(target: object) -> Iterator[Function]:
     """The functions whose calls a target is about: one given itself, or calls in a selection."""
     if isinstance(target, tuple):

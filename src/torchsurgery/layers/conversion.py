@@ -72,10 +72,13 @@ class Converter:
     Args:
         words: What the plan calls it.
         decide: From a layer and its name to what it comes to.
+        way: From the layer's name to what says the same as data, a key of `recipes.ways.WAYS` and arguments; None of
+            what can't be written down.
     """
 
     words: str
     decide: Callable[[nn.Module, str], Conversion]
+    way: Callable[[str], tuple[str, Mapping[str, Any]]] | None = None
 
     def __call__(self, old: nn.Module, name: str) -> Conversion:
         return self.decide(old, name)

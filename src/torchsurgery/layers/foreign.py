@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .conversion import EMPTY, Conversion, Fidelity
-from .dimensions import Axes
+from .dimensions import Axes, axes_of_layer, over, settled_for
 
 
 class _Activated:
@@ -187,3 +187,16 @@ def known_elsewhere(old: nn.Module, axes: Axes) -> Conversion | None:
     else:
         new = _COUNTERPARTS.get(name)
     return None if new is None else Conversion(new, EMPTY, EMPTY, Fidelity.EXACT, adopts=True)
+
+
+def turned(old: nn.Module, own: int, axes: Axes) -> Conversion | None:
+    """What a layer of a model over `own` axes comes to over others; None if it stays what it is.
+
+    Raises:
+        ConfigError: if it can't follow.
+    """
+    if (found := known_elsewhere(old, axes)) is not None:
+        return found
+    if axes_of_layer(type(old)) == own:
+        return over(old, axes)
+    return settled_for(old, own, axes)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ..errors import ConfigError
 from ..origins import Origin
 from .conversion import Conversion, Fidelity
+from .converting import convert
 from .fills import filled
 from .foreign import ACTIVATED
 from .norm import BATCH
@@ -121,3 +122,16 @@ def frozen_with_activation(old: Any, trainable: bool) -> Conversion:
     config = {"num_features": old.num_features, "eps": old.eps, "affine": old.affine}
     pair = Pair(old, FrozenBatchNormAct, config, {"trainable": trainable, "act": old.act, "drop": old.drop})
     return frozen(pair)
+
+
+def held(old: nn.Module, trainable: bool) -> Conversion:
+    """What a batch norm comes to that is held as it is; `trainable` says whether weight and bias go on.
+
+    Raises:
+        ConfigError: if it is none.
+    """
+    if with_activation(old):
+        return frozen_with_activation(old, trainable)
+    if not isinstance(old, BATCH):
+        raise ConfigError(f"{type(old).__name__} is no batch norm.", got=type(old))
+    return convert(old, FrozenBatchNorm, {"trainable": trainable})

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..changes import Assign, Change, Kind, Refresh, Step
 from ..composites import DropOldKeys, Removed, accept_old_checkpoints, every_key
-from ..edits import Edit, Remove, Replace
+from ..edits import Edit, Remove, Replace, takes_name
 from ..errors import ConfigError, PlanError, SurgeryError
 from ..layers.assembling import build, sources_of
 from ..layers.building import tensors_of
@@ -261,19 +261,9 @@ def call_factory(
     scene: Scene, factory: Callable[..., nn.Module], place: Place, arguments: Mapping[str, Any]
 ) -> nn.Module:
     """The factory's layer for this place; one with a second positional parameter gets the layer's name, too."""
-    if scene.once(_wants_name, factory, arguments):
+    if scene.once(takes_name, factory, arguments):
         return factory(place.module, place.name, **arguments)
     return factory(place.module, **arguments)
-
-
-def _wants_name(factory: Callable[..., Any], arguments: Mapping[str, Any]) -> bool:
-    try:
-        parameters = list(inspect.signature(factory).parameters.values())
-    except (TypeError, ValueError):
-        return False
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    free = [p for p in positional[1:] if p.name not in arguments and (p.default is p.empty or p.name == "name")]
-    return bool(free)
 
 
 def refuse_no_factory(place: Place, new: object) -> None:

@@ -4,6 +4,7 @@ base       what every plan is: edits, and the changes that they come to
 averages   the same edits for an averaged copy of the model
 applying   from a plan to what is done · showing  what is printed
 layers     replace, insert, remove, wrap · structure  fold, set both ends, prune
+replaying  the plan as a recipe, and a plan from one
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from torch import nn
 
 from ..errors import SelectionError
 from .layers import LayerVerbs
+from .replaying import Replaying
 from .showing import Showing
 from .structure import StructureVerbs
 
 
-class Plan(LayerVerbs, StructureVerbs, Showing):
+class Plan(LayerVerbs, StructureVerbs, Replaying, Showing):
     """What will be done to a model, in order, each with what it carries and how it is put in place.
 
     A plan is a value: its verbs answer a longer plan and leave this one as it is. Later edits see the model as the

@@ -10,6 +10,7 @@ from torch import nn
 
 from ..changes import Step
 from ..planning.widths import changes_width
+from ..recipes import Operation
 from ..rehearsing import rehearsal
 from ..surgery import Surgery, perform
 from ..training import carry_optimizers, recognised
@@ -39,10 +40,15 @@ class Applying(Planning):
             VerificationError: if the check fails. Nothing has changed then.
         """
         confirm = rehearsal(self.draft.model, self.changes, self.example_inputs) if check is None else None
-        return self._done(optimizer, ema, None if check is False else check, confirm)
+        return self._done(self.operations, optimizer, ema, None if check is False else check, confirm)
 
     def _done(
-        self, optimizer: Any = None, ema: Any = None, check: Any = None, confirm: Callable[[], None] | None = None
+        self,
+        operations: tuple[Operation, ...] | None,
+        optimizer: Any = None,
+        ema: Any = None,
+        check: Any = None,
+        confirm: Callable[[], None] | None = None,
     ) -> Surgery:
         model, changes = self.draft.model, self.changes
         further: list[Step] = []
@@ -54,7 +60,7 @@ class Applying(Planning):
             further += [step for change in alike(self, ema).changes for step in change.steps]
         widths = not self.keeps_states and any(changes_width(change.old, change.new) for change in changes)
         sizes = None if self.keeps_states else (self.before, self.after)
-        return perform(model, changes, further, sizes, widths, check, confirm)
+        return perform(model, changes, further, sizes, widths, check, confirm, operations)
 
     @contextmanager
     def in_force(self) -> Iterator[nn.Module]:
@@ -65,7 +71,7 @@ class Applying(Planning):
             ...     altered.layer4
             Identity()
         """
-        done = self._done() if self.planned else None
+        done = self._done(None) if self.planned else None
         try:
             yield self.draft.model
         finally:

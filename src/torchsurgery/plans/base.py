@@ -16,6 +16,8 @@ from ..planning.compiling import compile_edit
 from ..planning.exposing import calls_first
 from ..planning.widths import changes_width
 from ..randomness import random_state_kept
+from ..recipes import Operation
+from ..recipes.recording import recorded
 from ..stats import Size, size_of
 from ..tree import Draft, every_module, uncompiled
 
@@ -45,6 +47,11 @@ class Planning:
     def changes(self) -> tuple[Change, ...]:
         """All changes, in the order in which they are made."""
         return tuple(change for planned in self.planned for change in planned.changes)
+
+    @cached_property
+    def operations(self) -> tuple[Operation, ...]:
+        """The edits as data, every target by the names that it came to."""
+        return tuple(map(recorded, self.planned))
 
     @cached_property
     def before(self) -> Size:

@@ -1,0 +1,213 @@
+"""From planned edits to operations: every target by the names that it came to, every layer as what makes it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from torch import nn
+
+from ..calls.places import made_for
+from ..changes import Assign, Change, Planned
+from ..edits import CallsToLayers, Edit, Fold, Insert, Prune, Remove, Replace, Resize, Wrap, takes_name
+from ..errors import SurgeryError
+from ..layers.arguments import resolved
+from ..layers.building import tensors_of
+from ..layers.conversion import Converter
+from ..origins import Same
+from . import registry, ways
+from .recipe import Operation
+from .specs import Describing
+from .strict import canonical
+from .values import Tensors, Unwritable, written
+
+
+def recorded(planned: Planned) -> Operation:
+    """The operation that comes to the same as a planned edit."""
+    tensors = Tensors()
+    data = {"do": _KINDS[type(planned.edit)], **_RECORDERS[type(planned.edit)](planned, planned.edit, tensors)}
+    return Operation(data, tensors.found)
+
+
+def _replace(planned: Planned, edit: Replace, tensors: Tensors) -> dict[str, Any]:
+    describing = Describing(tensors)
+    groups = [(change.name, _replacement(change, edit, describing)) for change in _own(planned)]
+    return {"layers": _grouped(groups)}
+
+
+def _replacement(change: Change, edit: Replace, describing: Describing) -> dict[str, Any]:
+    if vars(change.old) is vars(change.new):
+        return {"retype": registry.key_of(type(change.new))}
+    data: dict[str, Any] = {}
+    new: Any = edit.new
+    if isinstance(new, type):
+        data = _by(change, new, edit.arguments, describing)
+    elif isinstance(new, Converter) and new.way is not None:
+        data = {"way": ways.written(new.way(change.name), describing.tensors)}
+    given = None if data else new
+    if (layer := _layer(change, change.new, given, edit.arguments, describing, required=not data)) is not None:
+        data |= {"layer": layer, **_carries(change, "")}
+    return data
+
+
+def _by(change: Change, kind: type, arguments: Mapping[str, Any], describing: Describing) -> dict[str, Any]:
+    """The class that was asked for with its arguments, functions of the old layer called."""
+    try:
+        given = describing.arguments(resolved(change.old, kind, arguments), None)
+    except (SurgeryError, Unwritable):
+        return {}
+    return {"by": {"class": registry.key_of(kind), "arguments": given}}
+
+
+def _insert(planned: Planned, edit: Insert, tensors: Tensors) -> dict[str, Any]:
+    describing, groups = Describing(tensors), []
+    for change in _own(planned):
+        new: Any = change.new._modules[edit.where]
+        given = None if isinstance(edit.new, type) else edit.new
+        layer = _layer(change, new, given, edit.arguments, describing)
+        groups.append((change.name, {"layer": layer, **_carries(change, f"{edit.where}.")}))
+    return {"where": edit.where, "layers": _grouped(groups)}
+
+
+def _wrap(planned: Planned, edit: Wrap, tensors: Tensors) -> dict[str, Any]:
+    describing, groups = Describing(tensors), []
+    for change in _own(planned):
+        layer = _layer(change, change.new, edit.wrapper, edit.arguments, describing)
+        groups.append((change.name, {"layer": layer, **_carries(change, "")}))
+    return {"layers": _grouped(groups)}
+
+
+def _layer(
+    change: Change,
+    layer: nn.Module,
+    given: Any,
+    arguments: Mapping[str, Any],
+    describing: Describing,
+    required: bool = True,
+) -> Any:
+    """The data of a new layer: the call that the user gave, where it is known here, else what makes such a layer."""
+    if isinstance(given, type) or (given is not None and registry.is_registered(given)):
+        try:
+            return _call(change, given, arguments, describing)
+        except Unwritable:
+            pass
+    try:
+        return describing.describe(layer, change.old, change.name)
+    except Unwritable:
+        # Who loads it can register a function under this key.
+        unknown = given if given is not None and not isinstance(given, nn.Module) else type(layer)
+        return {"factory": registry.key_of(unknown), "arguments": {}} if required else None
+
+
+def _call(change: Change, given: Any, arguments: Mapping[str, Any], describing: Describing) -> dict[str, Any]:
+    if not isinstance(given, type):
+        return {"factory": registry.key_of(given), "arguments": describing.arguments(arguments, None)}
+    parameters = [p.name for p in inspect.signature(given).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    if not parameters or type(change.new) is not given:
+        raise Unwritable(f"{given.__name__} takes no layer by name")
+    first, *others = parameters
+    named = {others[0]: change.name} if takes_name(given, arguments) else {}
+    values = {**describing.arguments(arguments, None), **named}
+    return {"class": registry.key_of(given), "arguments": {first: {"layer": {"old": ""}}, **values}}
+
+
+def _carries(change: Change, prefix: str) -> dict[str, Any]:
+    """Which tensors of the new layer are the very same as the old one's, but for those of layers that went along."""
+    old, new = {id(module) for module in change.old.modules()}, change.new
+    along = tuple(f"{path}." for path, module in new.named_modules(remove_duplicate=False) if id(module) in old)
+    carried = {name: origin.source for name, origin in change.origins.items() if isinstance(origin, Same)}
+    carried |= dict(_assigned(change))
+    found = {
+        name.removeprefix(prefix): source
+        for name, source in carried.items()
+        if name.startswith(prefix) and not name.startswith(along)
+    }
+    return {"carries": found} if found else {}
+
+
+def _assigned(change: Change) -> Iterator[tuple[str, str]]:
+    """Tensors of the old layer that a given instance gets when the plan is applied."""
+    entries = {id(value) for step in change.steps if isinstance(step, Assign) for value in step.entries.values()}
+    if entries:
+        new = tensors_of(change.new)
+        theirs = tensors_of(change.old).items()
+        yield from ((name, name) for name, tensor in theirs if id(tensor) in entries and name in new)
+
+
+def _remove(planned: Planned, edit: Remove, tensors: Tensors) -> dict[str, Any]:
+    return {"at": [change.name for change in _own(planned)]}
+
+
+def _fold(planned: Planned, edit: Fold, tensors: Tensors) -> dict[str, Any]:
+    return {"takings": [list(taking) for taking in edit.takings]}
+
+
+def _resize(planned: Planned, edit: Resize, tensors: Tensors) -> dict[str, Any]:
+    groups = []
+    for name, converter in edit.converters.items():
+        groups.append((name, {"way": ways.written(converter.way(name), tensors)}))  # type: ignore[attr-defined]
+    attributes = [
+        [module, attribute, written(value, tensors, _no_layer)] for module, attribute, value in edit.attributes
+    ]
+    return {"asked": edit.asked, "layers": _grouped(groups), "attributes": attributes}
+
+
+def _prune(planned: Planned, edit: Prune, tensors: Tensors) -> dict[str, Any]:
+    kept = [
+        [name, axis, tensors.add_indices(indices)] for name, axes in edit.kept.items() for axis, indices in axes.items()
+    ]
+    attributes = [[*where, value] for where, value in edit.attributes]
+    caches = [list(where) for where in edit.caches]
+    return {
+        "asked": edit.asked,
+        "layers": list(edit.layers),
+        "kept": kept,
+        "attributes": attributes,
+        "caches": caches,
+    }
+
+
+def _calls(planned: Planned, edit: CallsToLayers, tensors: Tensors) -> dict[str, Any]:
+    found = []
+    for change in planned.changes:
+        if change.kind == "call" and (call := made_for(change.new)) is not None:
+            site, owner = call.site, change.name.removesuffix(call.layer).rstrip(".")
+            found.append(
+                {"in": owner, "method": site.method, "text": site.text, "which": site.which, "layer": site.layer}
+            )
+    return {"calls": found}
+
+
+def _own(planned: Planned) -> Iterator[Change]:
+    """The changes that were asked for; what follows elsewhere follows again."""
+    return (change for change in planned.changes if change.kind != "follow")
+
+
+def _grouped(layers: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Layers of which the same is to be said, together."""
+    found: dict[bytes, dict[str, Any]] = {}
+    for name, data in layers:
+        found.setdefault(canonical(data), {"at": [], **data})["at"].append(name)
+    return list(found.values())
+
+
+def _no_layer(layer: nn.Module) -> Any:
+    raise Unwritable(f"a {type(layer).__name__} can't stand here")
+
+
+_Recorder = Callable[[Planned, Any, Tensors], "dict[str, Any]"]
+_RECORDERS: Mapping[type[Edit], _Recorder] = {
+    Replace: _replace,
+    Insert: _insert,
+    Wrap: _wrap,
+    Remove: _remove,
+    Fold: _fold,
+    Resize: _resize,
+    Prune: _prune,
+    CallsToLayers: _calls,
+}
+_KINDS: Mapping[type[Edit], str] = {
+    **{kind: kind.__name__.lower() for kind in _RECORDERS},
+    CallsToLayers: "calls",
+}

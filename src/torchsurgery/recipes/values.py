@@ -1,0 +1,194 @@
+"""Constructors' arguments as data, and back.
+
+None, booleans, whole numbers, finite numbers and text are themselves, a list is a list. Everything else is an object with
+one member that says what it is: {"tuple": […]}, {"dict": [[key, value], …]}, {"dtype": "float32"}, {"class": key},
+{"function": key}, {"tensor": name}, {"number": "inf"}, {"layer": …}.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import RecipeError
+from . import registry
+from .strict import Field
+
+_MOST = 2**62
+_MOST_DEPTH = 24
+_NUMBERS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+_DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}
+
+
+class Unwritable(Exception):
+    """Why a value can't be data."""
+
+
+@dataclass
+class Tensors:
+    """The tensors that belong to data, each under a short name; equal index lists are kept once."""
+
+    found: dict[str, Tensor] = field(default_factory=dict)
+    _names: dict[Any, str] = field(default_factory=dict)
+    _given: list[Tensor] = field(default_factory=list)  # so that no id is given twice
+
+    def add(self, tensor: Tensor) -> str:
+        """The name of a tensor."""
+        self._given.append(tensor)
+        return self._named(id(tensor), lambda: tensor.detach().cpu().clone())
+
+    def add_indices(self, indices: tuple[int, ...]) -> str:
+        """The name of a list of indices."""
+        return self._named(indices, lambda: torch.tensor(indices, dtype=torch.int64))
+
+    def _named(self, key: Any, make: Callable[[], Tensor]) -> str:
+        if key not in self._names:
+            self._names[key] = str(len(self._names))
+            self.found[self._names[key]] = make()
+        return self._names[key]
+
+
+def written(value: Any, tensors: Tensors, layer: Callable[[nn.Module], Any]) -> Any:
+    """A value as data.
+
+    Args:
+        value: An argument of a constructor.
+        tensors: Where tensors go.
+        layer: From a layer among the values to its data.
+
+    Raises:
+        Unwritable: if it is something that data can't say.
+    """
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else {"number": str(value)}
+    if isinstance(value, list | tuple) and (type(value) in (list, tuple, torch.Size)):
+        items = [written(item, tensors, layer) for item in value]
+        return items if type(value) is list else {"tuple": items}
+    if type(value) is dict:
+        rows = [[written(k, tensors, layer), written(v, tensors, layer)] for k, v in value.items()]
+        return {"dict": rows}
+    if isinstance(value, torch.dtype):
+        return {"dtype": str(value).removeprefix("torch.")}
+    if isinstance(value, nn.Module):
+        return {"layer": layer(value)}
+    if isinstance(value, Tensor):
+        return {"tensor": tensors.add(value)}
+    if isinstance(value, type):
+        return {"class": registry.key_of(value)}
+    if registry.is_registered(value):
+        return {"function": registry.key_of(value)}
+    raise Unwritable(f"a value of {type(value).__name__} can't be written down: {value!r}"[:200])
+
+
+def checked(value: Field, layer: Callable[[Field, int], None], depth: int = 0) -> None:
+    """Raise if a value isn't one that `written` makes.
+
+    Args:
+        value: The value.
+        layer: Raises if the data of a layer among the values isn't right, given how deep it is nested.
+        depth: How deep this one is nested.
+    """
+    if depth > _MOST_DEPTH:
+        value.refuse(f"values nested at most {_MOST_DEPTH} deep")
+    data = value.value
+    if isinstance(data, int) and not isinstance(data, bool):
+        value.whole(-_MOST, _MOST)
+    elif isinstance(data, str):
+        value.text(r"(?s:.*)", "a text of at most 4096 characters")
+    elif isinstance(data, list):
+        for item in value.items():
+            checked(item, layer, depth + 1)
+    elif isinstance(data, dict):
+        _checked_tag(value, layer, depth)
+
+
+def _checked_tag(value: Field, layer: Callable[[Field, int], None], depth: int) -> None:
+    members = dict(value.entries())
+    if len(members) != 1:
+        value.refuse("an object of one member that says what it is", f"{len(members)} members")
+    ((tag, inside),) = members.items()
+    if tag == "tuple":
+        for item in inside.items():
+            checked(item, layer, depth + 1)
+    elif tag == "dict":
+        for row in inside.items():
+            for item in row.row(2):
+                checked(item, layer, depth + 1)
+    elif tag == "layer":
+        layer(inside, depth + 1)
+    elif tag in ("class", "function"):
+        known(inside)
+    elif tag == "dtype":
+        inside.one_of(*_DTYPES)
+    elif tag == "number":
+        inside.one_of(*_NUMBERS)
+    elif tag == "tensor":
+        inside.text(r"\d{1,9}", "the name of a tensor")
+    else:
+        value.refuse("tuple, dict, layer, class, function, dtype, number or tensor", tag)
+
+
+def known(key: Field) -> registry.Entry:
+    """What a key stands for.
+
+    Raises:
+        RecipeError: if nothing is registered under it.
+    """
+    text = key.text(r"[^\x00-\x1f]{1,200}", "the key of a class or a function")
+    entry = registry.entry_of(text)
+    if entry is None:
+        name = text.rpartition(".")[2].strip("<>") or "MyLayer"
+        raise RecipeError(
+            f"{key.where}: {key.path} names {text!r}, which isn't registered here.",
+            "expected a layer of torch.nn, or what you have registered",
+            name=key.path,
+            expected=text,
+            got=None,
+            way_out=f"register what was used, before this is loaded:  ts.register({text!r}, {name})",
+        )
+    return entry
+
+
+def read(data: Any, tensors: dict[str, Tensor], layer: Callable[[Any], nn.Module]) -> Any:
+    """The value that checked data stands for.
+
+    Args:
+        data: What `checked` has let pass.
+        tensors: By name.
+        layer: From the data of a layer to one.
+    """
+    if isinstance(data, list):
+        return [read(item, tensors, layer) for item in data]
+    if not isinstance(data, dict):
+        return data
+    ((tag, inside),) = data.items()
+    if tag == "tuple":
+        return tuple(read(item, tensors, layer) for item in inside)
+    if tag == "dict":
+        return {_hashable(read(k, tensors, layer)): read(v, tensors, layer) for k, v in inside}
+    if tag == "layer":
+        return layer(inside)
+    if tag in ("class", "function"):
+        return registry.entry_of(inside).thing  # type: ignore[union-attr]  # was checked
+    if tag == "dtype":
+        return _DTYPES[inside]
+    if tag == "number":
+        return _NUMBERS[inside]
+    if inside not in tensors:
+        raise RecipeError(f"the tensor {inside!r} that the recipe names is not there.", got=inside)
+    return tensors[inside].clone()
+
+
+def _hashable(key: Any) -> Any:
+    if not isinstance(key, str | int | float | bool | None):
+        raise RecipeError(f"a key of a dictionary can't be a {type(key).__name__}.", got=key)
+    return key
