@@ -343,6 +343,7 @@ def test_interrupted_at_every_line():
     """A KeyboardInterrupt may come anywhere, not only between steps: also while a step writes."""
     net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Tanh()).double()
     plan = ts.plan(net).replace("0", Fused).replace("1", nn.Dropout).replace("2", nn.PReLU())
+    assert len(plan.operations) == 3  # which are worked out once, so that each time the same lines run
     before = portrait(net)
     tracer = lines_of({changes.__file__})
     trace, seen = tracer(0)

@@ -49,6 +49,10 @@ from .recipes.registry import register as register
 from .selection import Place as Place
 from .selection import Selection as Selection
 from .selection import select as select
+from .storage import load as load
+from .storage import load_plan as load_plan
+from .storage import load_training as load_training
+from .storage import save as save
 from .surgery import Surgery as Surgery
 from .verbs import calls_to_layers as calls_to_layers
 from .verbs import fold as fold

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .edits import Edit
 from .layers.conversion import EMPTY, Fidelity
-from .origins import Computed, Grown, Origin, evaluate
+from .origins import Computed, Grown, Origin, evaluate, is_plain_float
 from .outside import Reference
 
 Restore: TypeAlias = Callable[[], object]
@@ -308,11 +308,6 @@ def _laid_out_as(old: Tensor, value: Tensor) -> Tensor:
     if value.stride() == old.stride():
         return value
     return torch.empty_strided(old.shape, old.stride(), dtype=value.dtype, device=value.device).copy_(value)
-
-
-def is_plain_float(tensor: Tensor) -> bool:
-    """Whether a tensor holds floating-point numbers that may be cast: not quantized, not an 8-bit storage format."""
-    return tensor.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def _nothing() -> Mapping[str, Any]:

@@ -119,7 +119,8 @@ def recipe_of(model: nn.Module) -> Recipe:
         return Recipe((), now, now)
     operations = tuple(operation for record in done for operation in record.recipe.operations)
     whole = Recipe(operations, done[0].recipe.base, done[-1].recipe.result)
-    for found in (*(record.foreign for record in done), whole.result and whole.result.difference(now)):
+    assert whole.result is not None
+    for found in (*(record.foreign for record in done), whole.result.difference(now)):
         if found is not None:
             name, left, there = found
             raise RecipeError(

@@ -89,6 +89,11 @@ def layout_of(tensor: Tensor) -> torch.memory_format:
     return torch.contiguous_format
 
 
+def is_plain_float(tensor: Tensor) -> bool:
+    """Whether a tensor holds floating-point numbers that may be cast: not quantized, not an 8-bit storage format."""
+    return tensor.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
 @dataclass(frozen=True, slots=True)
 class Grown(Computed):
     """Entries of old tensors in their new places, among others that begin as the new layer's constructor draws them.

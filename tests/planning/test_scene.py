@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from torchsurgery.layers.building import tensors_of
-from torchsurgery.planning.scene import Scene, floating_tensor, is_plain_float
+from torchsurgery.origins import is_plain_float
+from torchsurgery.planning.scene import Scene, floating_tensor
 from torchsurgery.selection import Place
 from torchsurgery.tree import Draft
 

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..changes import Assign, Cast, Drop, Follow, Step, is_plain_float
+from ..changes import Assign, Cast, Drop, Follow, Step
 from ..composites import DropOldKeys, OldCheckpoints
 from ..layers.building import skeleton
 from ..layers.config import arguments_of
 from ..layers.fresh import on_meta
+from ..origins import is_plain_float
 from ..tree import Draft
 
 _HOOKS = (

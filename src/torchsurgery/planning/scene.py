@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from ..changes import is_plain_float
+from ..origins import is_plain_float
 from ..outside import Reference, references
 from ..selection import Place
 from ..tree import Draft

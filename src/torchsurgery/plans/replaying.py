@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..errors import RecipeError, SurgeryError
 from ..recipes import Operation, Recipe
 from ..recipes.replaying import edits_of
-from ..recipes.structure import structure_of
+from ..recipes.structure import Structure, structure_of
 from .base import Planning
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Replaying(Planning):
             >>> import torchvision
             >>> recipe = ts.replace(model, nn.ReLU, nn.SiLU).recipe
             >>> ts.plan(torchvision.models.resnet18()).replay(recipe).apply()
-            Surgery on ResNet: 17 layers replaced · params 11,689,512 → 11,689,512 · undo() takes it back
+            Surgery on ResNet: 9 layers replaced · params 11,689,512 → 11,689,512 · undo() takes it back
         """
         if not self.planned and recipe.base is not None:
             refuse_other(recipe.base, structure_of(self.draft.model), type(self.draft.model).__name__)
@@ -76,7 +76,9 @@ class Replaying(Planning):
         return plan
 
 
-def refuse_other(expected, found, model: str, what: str = "the base that the recipe was made for") -> None:
+def refuse_other(
+    expected: Structure, found: Structure, model: str, what: str = "the base that the recipe was made for"
+) -> None:
     """Raise if a model has another structure than it must have."""
     difference = expected.difference(found)
     if difference is None:

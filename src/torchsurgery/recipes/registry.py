@@ -46,7 +46,7 @@ _KEYS: dict[int, tuple[Thing, str]] = {}  # by identity: what is callable need n
 def register(key: str, thing: T, schema: Schema | None = None) -> T: ...
 @overload
 def register(key: str, thing: None = None, schema: Schema | None = None) -> Callable[[T], T]: ...
-def register(key: str, thing: Any = None, schema: Schema | None = None) -> Any:
+def register(key: Any, thing: Any = None, schema: Schema | None = None) -> Any:
     """Let recipes name a class of layers, a factory or a wrapper of yours; without it, they are saved but not loaded.
 
     Args:
@@ -128,9 +128,9 @@ _OTHERS = {"Module", "Container", "DataParallel", "ParameterList", "ParameterDic
 def _torch_layers() -> Iterator[tuple[str, type[nn.Module]]]:
     for name in dir(nn):
         found = getattr(nn, name)
-        if isinstance(found, type) and issubclass(found, nn.Module) and name not in _OTHERS:
-            if not issubclass(found, LazyModuleMixin):
-                yield f"torch.nn.{name}", found
+        is_layer = isinstance(found, type) and issubclass(found, nn.Module) and not issubclass(found, LazyModuleMixin)
+        if is_layer and name not in _OTHERS:
+            yield f"torch.nn.{name}", found
 
 
 for _key, _layer in _torch_layers():

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..calls.finding import find
 from ..calls.places import layers_at, made_for
 from ..calls.rewriting import original
-from ..calls.finding import find
 from ..edits import CallsToLayers, Edit, Fold, Insert, Prune, Remove, Replace, Resize, Taking, Wrap
 from ..errors import RecipeError
 from ..layers.building import put, tensors_of
@@ -220,7 +220,7 @@ def _indices(tensor: Tensor, name: str, axis: int, indices: Tensor | None) -> tu
     if indices is None or indices.dim() != 1 or indices.dtype != torch.int64 or not indices.numel():
         raise RecipeError(f"the list of what is kept of {name} along axis {axis} is not there, or is none.", name=name)
     size = tensor.shape[axis] if axis < tensor.dim() else 0
-    if not 0 <= int(indices[0]) or int(indices[-1]) >= size or bool((indices.diff() <= 0).any()):
+    if not int(indices[0]) >= 0 or int(indices[-1]) >= size or bool((indices.diff() <= 0).any()):
         raise RecipeError(
             f"what is kept of {name} along axis {axis} doesn't fit.",
             f"expected ascending indices below {size}",
@@ -265,8 +265,9 @@ def _calls(model: _Model, operation: Operation, weights: bool) -> Iterator[Edit]
             sites[site.method, site.text, site.which, site.layer] = layer
         wanted = (call["method"], call["text"], call["which"], call["layer"])
         if wanted not in sites:
+            where = f"{call['in'] or 'the model'} ({type(owner).__name__}.{call['method']})"
             raise RecipeError(
-                f"{call['text']} is not called in {call['in'] or 'the model'} ({type(owner).__name__}.{call['method']}).",
+                f"{call['text']} is not called in {where}.",
                 name=call["in"],
                 expected=call["text"],
                 way_out="load it where the model's code is as it was",

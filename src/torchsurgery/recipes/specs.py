@@ -78,7 +78,7 @@ class Describing:
             raise Unwritable(f"{kind.__name__}: {str(error).splitlines()[-1].strip()}") from error
         return {"class": registry.key_of(kind), "arguments": self.arguments(given, kind, inside)}
 
-    def arguments(self, given: Mapping[str, Any], kind: Any, inside: Mapping[int, str] = {}) -> dict[str, Any]:  # noqa: B006
+    def arguments(self, given: Mapping[str, Any], kind: Any, inside: Mapping[int, str] = {}) -> dict[str, Any]:
         """Arguments as data, but for those that are what they are by default."""
         defaults = signature_of(kind).defaults if isinstance(kind, type) else {}
         return {
@@ -97,7 +97,7 @@ def _is_same(value: Any, default: Any) -> bool:
 
 
 def checked(layer: Field, depth: int = 0) -> None:
-    """Raise if the data of a layer isn't right: an unknown class, an argument that it doesn't take, one out of range."""
+    """Raise if the data of a layer isn't right: an unknown class, an argument that it doesn't take."""
     if isinstance(layer.value, dict) and "old" in layer.value:
         layer.members("old")["old"].text(PATH, "a path")
     elif isinstance(layer.value, dict) and "placed" in layer.value:
@@ -113,9 +113,9 @@ def checked(layer: Field, depth: int = 0) -> None:
             name.text(NAME, "the name of a part")
             checked(part, depth + 1)
     else:
-        kind = "factory" if isinstance(layer.value, dict) and "factory" in layer.value else "class"
-        members = layer.members(f"{kind} arguments")
-        checked_call(members[kind], members["arguments"], depth)
+        word = "factory" if isinstance(layer.value, dict) and "factory" in layer.value else "class"
+        members = layer.members(f"{word} arguments")
+        checked_call(members[word], members["arguments"], depth)
 
 
 def checked_call(key: Field, arguments: Field, depth: int = 0) -> None:
@@ -199,13 +199,13 @@ class Building:
         key: str = data["class"] if "class" in data else data["factory"]
         function: Callable[..., Any] = registry.entry_of(key).thing  # type: ignore[union-attr]  # was checked
         if "parts" in data:
-            container = function()
+            container: nn.Module = function()
             for part_name, part in data["parts"]:
                 _called(container.add_module, key, part_name, self.build(part, old, name))
-            return container  # type: ignore[no-any-return]
+            return container
         given = self.arguments(data["arguments"], old, name)
         first = () if "class" in data else (old, name) if takes_name(function, given) else (old,)
-        made = _called(function, key, *first, **given)
+        made: object = _called(function, key, *first, **given)
         if not isinstance(made, nn.Module):
             raise RecipeError(f"{key} makes a {type(made).__name__}, and no layer.", expected="a layer", got=made)
         return made
@@ -235,7 +235,7 @@ def _called(function: Callable[..., Any], key: str, *positional: Any, **named: A
 
 def _inside(module: nn.Module, path: str, whose: str) -> nn.Module:
     """A module by its path, which is compared with those that there are."""
-    for name, part in module.named_modules(remove_duplicate=False):
-        if name == path:
-            return part
+    parts: dict[str, nn.Module] = dict(module.named_modules(remove_duplicate=False))
+    if path in parts:
+        return parts[path]
     raise RecipeError(f"{whose} has no part {path!r}.", name=path, expected=path)

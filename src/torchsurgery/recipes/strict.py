@@ -101,7 +101,7 @@ class Field:
         return Field(value, self.where, f"{self.path}{step}".lstrip("."))
 
 
-def read_json(data: bytes, where: str, most: int = MOST_BYTES) -> Field:
+def read_json(data: bytes, where: str, most: int = MOST_BYTES, most_items: int = _MOST_ITEMS) -> Field:
     """The document in some bytes.
 
     Raises:
@@ -111,8 +111,8 @@ def read_json(data: bytes, where: str, most: int = MOST_BYTES) -> Field:
     document = Field(None, where)
     if len(data) > most:
         document.refuse(f"at most {most:,} bytes", f"{len(data):,}")
-    if sum(map(data.count, (b",", b"[", b"{"))) > _MOST_ITEMS:
-        document.refuse(f"at most {_MOST_ITEMS:,} entries", "more")
+    if sum(map(data.count, (b",", b"[", b"{"))) > most_items:
+        document.refuse(f"at most {most_items:,} entries", "more")
     try:
         value = json.loads(
             data.decode("utf-8"),

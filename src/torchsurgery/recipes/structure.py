@@ -14,16 +14,32 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ..calls.rewriting import original, sites_of
-from ..changes import is_plain_float
 from ..layers.building import signature_of
+from ..origins import is_plain_float
 from ..tree import Draft
 
 # Whole numbers under such names tell what a layer computes also where its constructor takes a configuration.
-_WORDS = frozenset("heads head groups dim dims channels features width window shift stride dilation kernel".split())
+_WORDS = frozenset(
+    [
+        "heads",
+        "head",
+        "groups",
+        "dim",
+        "dims",
+        "channels",
+        "features",
+        "width",
+        "window",
+        "shift",
+        "stride",
+        "dilation",
+        "kernel",
+    ]
+)
 _PLAIN = (bool, int, float, str)
 
 
@@ -148,6 +164,6 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor, str]]:
 
 def _shape(tensor: Tensor) -> str:
     kind = "float" if is_plain_float(tensor) else str(tensor.dtype).removeprefix("torch.")
-    if isinstance(tensor, torch.nn.parameter.UninitializedTensorMixin):
+    if is_lazy(tensor):
         return "without a shape yet"
     return f"({', '.join(map(str, tensor.shape))}) {kind}"

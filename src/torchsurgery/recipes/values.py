@@ -1,7 +1,7 @@
 """Constructors' arguments as data, and back.
 
-None, booleans, whole numbers, finite numbers and text are themselves, a list is a list. Everything else is an object with
-one member that says what it is: {"tuple": […]}, {"dict": [[key, value], …]}, {"dtype": "float32"}, {"class": key},
+None, booleans, whole numbers, finite numbers and text are themselves, a list is a list. Everything else is an object
+with one member that says what it is: {"tuple": […]}, {"dict": [[key, value], …]}, {"dtype": "float32"}, {"class": key},
 {"function": key}, {"tensor": name}, {"number": "inf"}, {"layer": …}.
 """
 

@@ -1,0 +1,15 @@
+"""Altered models on disk: a recipe and weights, no pickle; all of a save or nothing of it.
+
+tensors    files of tensors, in the safetensors format, written and read in one pass with their digest
+folder     how files come into a folder: all or none, and whose are left alone
+contents   which files a save has, and what their document says besides the recipe
+slots      where a model's tensors are: taken out, looked at, put in
+bases      what a recipe is replayed on, on the meta device
+saving     model or plan → folder · loading  folder → model or plan
+training   the state of an optimizer, by the names of Parameters
+"""
+
+from .loading import load as load
+from .loading import load_plan as load_plan
+from .saving import save as save
+from .training import load_training as load_training
