@@ -16,6 +16,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from ..composites import Removed
 from ..errors import PlanError
+from ..layers import thin
 from ..layers.frozen import FrozenBatchNorm, FrozenBatchNormAct
 from ..layers.padded import PaddedConv1d, PaddedConv2d, PaddedConv3d
 from ..layers.separate import SeparateAttention
@@ -135,7 +136,24 @@ def _torch_layers() -> Iterator[tuple[str, type[nn.Module]]]:
 
 for _key, _layer in _torch_layers():
     _enter(_key, _layer)
-for _own in (Removed, FrozenBatchNorm, FrozenBatchNormAct, PaddedConv1d, PaddedConv2d, PaddedConv3d, SeparateAttention):
+_OWN: tuple[type[nn.Module], ...] = (
+    Removed,
+    FrozenBatchNorm,
+    FrozenBatchNormAct,
+    PaddedConv1d,
+    PaddedConv2d,
+    PaddedConv3d,
+    SeparateAttention,
+    thin.LowRankLinear,
+    thin.LowRankConv1d,
+    thin.LowRankConv2d,
+    thin.LowRankConv3d,
+    thin.SeparableConv1d,
+    thin.SeparableConv2d,
+    thin.SeparableConv3d,
+    thin.AsymmetricConv2d,
+)
+for _own in _OWN:
     _enter(f"torchsurgery.{_own.__name__}", _own)
 # Activations that torch's own layers keep as functions, such as TransformerEncoderLayer.
 for _name in (

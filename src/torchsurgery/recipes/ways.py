@@ -91,7 +91,7 @@ def _outputs(old: nn.Module, rows: tuple[int | None, ...], why: str) -> Conversi
 
 
 def _low_rank(old: nn.Module, rank: int, separated: bool) -> Conversion:
-    return factoring(old, separated).conversion(rank)
+    return factoring(old, "depthwise" if separated else "thin").conversion(rank)
 
 
 def _axes(old: nn.Module, own: int, new: int, centred: bool, kernel: int | None, strided: bool) -> Conversion:
