@@ -29,13 +29,13 @@ ORDER = """
     coupling importance
     text
     measuring
+    reports html
     surgery
     planning choosing pruning widening folding ends rehearsing
     plans
     verbs
     convert factorizing freezing tables
     storage exporting streaming
-    html
     cli
     __main__ __init__
 """

@@ -397,3 +397,68 @@ def test_a_compiled_model_is_compiled_anew(monkeypatch):
     net[0].compile(backend="eager")
     ts.replace(net, "1", nn.GELU).undo()
     assert resets == [1, 1]
+
+
+# --- taken back for a while
+
+
+def test_taken_back_is_the_very_model_from_before_and_then_the_very_one_from_now():
+    net = build()
+    start = portrait(net)
+    done = full_plan(net).apply()
+    now = portrait(net)
+    for _ in range(2):
+        with done.taken_back() as model:
+            assert model is net
+            assert portrait(net) == start
+        assert portrait(net) == now
+    done.undo()
+    assert portrait(net) == start
+
+
+def test_taken_back_keeps_what_was_learnt_since():
+    net = build()
+    x = torch.randn(1, 2).double()
+    first = net[0](x)
+    done = full_plan(net).apply()
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(1.0)
+    trained = {name: p.clone() for name, p in net.state_dict().items()}
+    with done.taken_back():
+        assert type(net[0]) is nn.Linear
+        assert not torch.equal(net[0](x), first)  # a carried Parameter is one and the same
+    assert all(torch.equal(p, trained[name]) for name, p in net.state_dict().items())
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
+def test_taken_back_comes_again_after_a_failure(failure):
+    net = build()
+    done = full_plan(net).apply()
+    now = portrait(net)
+    with pytest.raises(failure), done.taken_back():
+        raise failure
+    assert portrait(net) == now
+
+
+def test_taken_back_leaves_optimizers_alone():
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    optimizer = torch.optim.AdamW(net.parameters())
+    done = ts.plan(net).replace("2", nn.Linear(4, 3)).apply(optimizer=optimizer)
+    net(torch.randn(5, 4)).sum().backward()
+    optimizer.step()
+    before = str(optimizer.state_dict())
+    with done.taken_back():
+        assert net[2].out_features == 2
+    assert str(optimizer.state_dict()) == before
+
+
+def test_taken_back_is_refused_as_undo_is():
+    net = build()
+    first, second = ts.replace(net, "1", nn.GELU), ts.replace(net, "4", nn.SiLU)
+    with pytest.raises(ts.SurgeryError, match="a later surgery"), first.taken_back():
+        pass
+    second.undo()
+    first.undo()
+    with pytest.raises(ts.SurgeryError, match="undone already"), first.taken_back():
+        pass

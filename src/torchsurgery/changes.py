@@ -340,6 +340,7 @@ class Change:
         remarks: What else there is to know.
         warnings: What will probably not do what the user means.
         beside: Other layers whose tensors origins are computed from, by the prefix under which these name them.
+        inner: Where in the new layer the old one goes on as it is; empty where it doesn't.
     """
 
     kind: Kind
@@ -358,6 +359,7 @@ class Change:
     remarks: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     beside: Mapping[str, nn.Module] = field(default_factory=_nothing)
+    inner: str = ""
 
     @property
     def name(self) -> str:

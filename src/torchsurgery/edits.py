@@ -116,6 +116,24 @@ class Resize:
         return self.asked
 
 
+class Tied(NamedTuple):
+    """Channels that come and go together, and the layers that have them.
+
+    Attributes:
+        channels: How many there are.
+        gone: How many of them go.
+        giving: The layers that give them, normalisations included.
+        taking: The layers that take them.
+        paths: Ways from the first layer to others: its name, the operations between, the other's name.
+    """
+
+    channels: int
+    gone: int
+    giving: tuple[str, ...]
+    taking: tuple[str, ...]
+    paths: tuple[tuple[str, ...], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Prune:
     """Take entries out of tensors, in all layers that hang together; see `Plan.prune`.
@@ -128,6 +146,7 @@ class Prune:
         caches: (module, attribute) of dictionaries of tensors that the forward fills, which begin empty.
         left: Names of layers that stay as they are → why.
         mixing: Operations because of which the rest is computed otherwise than if the entries were zero.
+        ties: Which layers hang together, and by what.
     """
 
     asked: str
@@ -137,6 +156,7 @@ class Prune:
     caches: Sequence[tuple[str, str]] = ()
     left: Mapping[str, str] = field(default_factory=dict)
     mixing: tuple[str, ...] = ()
+    ties: tuple[Tied, ...] = ()
 
     def describe(self) -> str:
         return f"prune {self.asked}"

@@ -13,6 +13,7 @@ from .coupling.certificate import certify
 from .coupling.cuts import Cut
 from .coupling.groups import Coupling, layer_of
 from .coupling.solving import Flags
+from .coupling.ties import ties
 from .coupling.tracing import trace
 from .edits import Prune, target_in_words
 from .errors import CouplingError, TraceError, VerificationError
@@ -144,7 +145,8 @@ def prepare(model: nn.Module, asked: Asked, inputs: Any) -> tuple[Proof, Prune]:
         )
     named = layers or _giving(coupling, cut)
     caches, left = tuple(dict.fromkeys(coupling.record.caches)), {**cut.left, **_left(coupling)}
-    edit = Prune(asked.in_words(), named, cut.kept, tuple(cut.attributes.items()), caches, left, cut.mixing)
+    attributes, tied = tuple(cut.attributes.items()), tuple(ties(coupling, dead))
+    edit = Prune(asked.in_words(), named, cut.kept, attributes, caches, left, cut.mixing, tied)
     return Proof(coupling, cut, dead, inputs, asked.outputs), edit
 
 

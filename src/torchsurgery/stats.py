@@ -164,6 +164,15 @@ def in_bytes(number: int) -> str:
     raise AssertionError  # the loop always answers
 
 
+def in_seconds(number: float) -> str:
+    """A time, three digits: 61.5 ms."""
+    for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if number >= 0.9995 * factor or unit == "µs":
+            value = number / factor
+            return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
+    raise AssertionError  # the loop always answers
+
+
 def share(before: int, after: int) -> str:
     """A change in per cent: −27.8 %; "same" for none."""
     if before == after:

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from . import history, text
-from .changes import Add, Become, Change, Placing, Put, Refresh, Restore, Retype, Step
+from .changes import Add, Assign, Become, Cast, Change, Follow, Placing, Planned, Put, Refresh, Restore, Retype, Step
 from .checks import check as run_check
 from .collecting import collection_paused
 from .distributed import recount_buffers
 from .errors import PlanError, SurgeryError
+from .html import save
 from .layers.assembling import sources_of
 from .layers.building import tensors_of
 from .origins import Same
 from .recipes import Operation, Recipe
 from .recipes.structure import structure_of
+from .reports import gather
 from .stats import Size, size_of
 from .tree import every_module
 
@@ -42,16 +47,21 @@ class Surgery:
 
     Attributes:
         model: The altered model.
-        changes: What was done, in order.
-        recipe: The same as data, between the structures before and after; see `Recipe`.
+        planned: What was asked for, each edit with the changes that it came to.
+        recipe: What was done as data, between the structures before and after; see `Recipe`.
     """
 
     model: nn.Module
-    changes: tuple[Change, ...]
+    planned: tuple[Planned, ...]
     model_name: str
     _sizes: tuple[Size, Size] | None = field(repr=False)
     _state: list[_State] = field(repr=False)
     recipe: Recipe = field(repr=False, default_factory=Recipe)
+
+    @cached_property
+    def changes(self) -> tuple[Change, ...]:
+        """What was done, in order."""
+        return tuple(change for planned in self.planned for change in planned.changes)
 
     @cached_property
     def before(self) -> Size:
@@ -85,15 +95,7 @@ class Surgery:
             >>> net[1]
             ReLU()
         """
-        if not self._state:
-            raise SurgeryError(f"this surgery on {self.model_name} has been undone already.")
-        state = self._state[0]
-        if not history.is_last(self.model, state.entry):
-            raise SurgeryError(
-                f"a later surgery on {self.model_name} is still in force.",
-                way_out="undo that one first, the last comes first",
-            )
-        _refuse_if_moved(state.placed)
+        state = self._to_be_undone()
         now = _whereabouts(self.model)
         try:
             _restore_all(state.restores)
@@ -104,13 +106,76 @@ class Surgery:
             _forget_graphs(self.model)
             recount_buffers(self.model)
 
+    @contextmanager
+    def taken_back(self) -> Iterator[nn.Module]:
+        """The model as it was before, for a run; afterwards it is what it is now, whatever it has learnt since.
+
+        Optimizers and averages stay as they are: it is not for training.
+
+        Raises:
+            SurgeryError: as `undo` does.
+
+        Example:
+            >>> net = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+            >>> done = ts.replace(net, nn.ReLU, nn.GELU)
+            >>> with done.taken_back() as before:
+            ...     before[1]
+            ReLU()
+            >>> net[1]
+            GELU(approximate='none')
+        """
+        state = self._to_be_undone()
+        now = _whereabouts(self.model)
+        again = [_again(step) for change in self.changes for step in change.steps]
+        try:
+            _restore_all(state.restores[: len(again)])
+            _follow_model(self.changes, state.where, now)
+            _forget_graphs(self.model)
+            yield self.model
+        finally:
+            _restore_all(again[::-1])
+            _forget_graphs(self.model)
+            recount_buffers(self.model)
+
+    def report(self, path: str | PathLike[str], inputs: Any = None, *, source: str = "") -> Path:
+        """Write a page that shows the model before and after: one HTML file that needs nothing else.
+
+        The surgery is taken back for the time of a look. Where there are inputs, the model is run in both states and
+        the altered one is checked: shapes, MACs, time and the difference of each layer's answer.
+
+        Args:
+            path: The file to be written.
+            inputs: What the model is called with, or None.
+            source: Where the model is from, for the title: "torchvision:resnet18".
+
+        Returns:
+            The file.
+
+        Raises:
+            SurgeryError: if it is undone or a later surgery is in force, or the file can't be written.
+            TraceError: if the model can be run on the inputs neither before nor after.
+        """
+        return save(gather(self.planned, self.taken_back, lambda: nullcontext(self.model), inputs, source), path)
+
+    def _to_be_undone(self) -> _State:
+        if not self._state:
+            raise SurgeryError(f"this surgery on {self.model_name} has been undone already.")
+        state = self._state[0]
+        if not history.is_last(self.model, state.entry):
+            raise SurgeryError(
+                f"a later surgery on {self.model_name} is still in force.",
+                way_out="undo that one first, the last comes first",
+            )
+        _refuse_if_moved(state.placed)
+        return state
+
     def __repr__(self) -> str:
         return text.surgery_line(self.model_name, self.changes, self.before, self.after, self.in_force)
 
 
 def perform(
     model: nn.Module,
-    changes: Sequence[Change],
+    planned: Sequence[Planned],
     further: Iterable[Step],
     sizes: tuple[Size, Size] | None,
     widths_changed: bool = False,
@@ -118,11 +183,11 @@ def perform(
     confirm: Callable[[], None] | None = None,
     operations: tuple[Operation, ...] | None = None,
 ) -> Surgery:
-    """Run the steps of `changes` and then `further` ones; on any failure or interrupt the model is as it was.
+    """Run the steps of what is planned and then `further` ones; on any failure or interrupt the model is as it was.
 
     Args:
         model: The model that they are about.
-        changes: What to do.
+        planned: What to do.
         further: Steps that follow, on optimizers and averaged copies.
         sizes: The model's size before and after; None where it stays the same.
         widths_changed: Whether a layer gives another width than before.
@@ -134,6 +199,7 @@ def perform(
         PlanError: if the model is no longer what it was when the changes were planned.
         VerificationError: if the check fails.
     """
+    changes = [change for item in planned for change in item.changes]
     placed = _refuse_if_stale(model, changes)
     steps = [step for change in changes for step in change.steps]
     steps += further
@@ -161,7 +227,7 @@ def perform(
             recount_buffers(model)
         raise
     recipe = record.recipe if record is not None else Recipe()
-    return Surgery(model, tuple(changes), type(model).__name__, sizes, [state], recipe)
+    return Surgery(model, tuple(planned), type(model).__name__, sizes, [state], recipe)
 
 
 def _brought(changes: Sequence[Change]) -> Iterator[nn.Module]:
@@ -172,6 +238,11 @@ def _brought(changes: Sequence[Change]) -> Iterator[nn.Module]:
             yield change.standing
             if change.new in changed_again:  # what is around it now was put there, and it goes on inside
                 yield change.new
+
+
+def _again(step: Step) -> Restore:
+    """How to come back from the restored to what is there now: by the step itself, or to the values it wrote by now."""
+    return step.snapshot() if isinstance(step, (Assign, Cast, Follow, Refresh)) else step.apply
 
 
 def _restore_all(restores: Sequence[Restore]) -> None:

@@ -47,16 +47,21 @@ def note(module: nn.Module, given: Any, output: Any, grad_enabled: bool) -> Call
 
 
 @contextmanager
-def observed(modules: Iterable[nn.Module], see: Callable[[nn.Module, Any, Any, bool], None]) -> Iterator[None]:
+def observed(
+    modules: Iterable[nn.Module],
+    see: Callable[[nn.Module, Any, Any, bool], None],
+    enter: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
     """A block in which `see(module, (args, kwargs), output, grad_enabled)` is called after each forward of `modules`.
 
-    The calls come in the order in which the forwards return: children before their parents.
+    The calls come in the order in which the forwards return: children before their parents. `enter()` is called as each
+    begins.
     """
     covered: list[tuple[nn.Module, Any]] = []
     try:
         for module in dict.fromkeys(modules):
             covered.append((module, module.__dict__.get("forward")))
-            module.__dict__["forward"] = _covered(module, see)
+            module.__dict__["forward"] = _covered(module, see, enter)
         yield
     finally:
         for module, own in reversed(covered):
@@ -66,12 +71,15 @@ def observed(modules: Iterable[nn.Module], see: Callable[[nn.Module, Any, Any, b
                 module.__dict__["forward"] = own
 
 
-def _covered(module: nn.Module, see: Callable[[nn.Module, Any, Any, bool], None]) -> Callable[..., Any]:
+def _covered(
+    module: nn.Module, see: Callable[[nn.Module, Any, Any, bool], None], enter: Callable[[], None]
+) -> Callable[..., Any]:
     forward: Callable[..., Any] = module.forward
 
     @functools.wraps(forward)
     def seen(*args: Any, **kwargs: Any) -> Any:
         grad_enabled = torch.is_grad_enabled()
+        enter()
         output = forward(*args, **kwargs)
         see(module, (args, kwargs), output, grad_enabled)
         return output

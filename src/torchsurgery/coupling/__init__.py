@@ -13,7 +13,7 @@ Files:
     tracing.py       trace()
     families.py, groups.py, paths.py   the answer: groups, and why
     bundles.py       families that must lose the same number of channels
-    cuts.py          what is left when some channels go; certificate.py proves it
+    cuts.py          what is left when some channels go; certificate.py proves it, ties.py tells who goes along
 """
 
 from .groups import Coupling as Coupling

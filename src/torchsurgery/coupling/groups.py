@@ -291,11 +291,12 @@ def _group_rows(group: Group) -> Iterator[str]:
     first = group.giving[0] if group.giving else None
     for other in group.giving[1:_MOST] if first is not None else ():
         steps = group.path(first, other)  # type: ignore[arg-type]
-        yield "  " + " → ".join([str(first), *(_step(step) for step in steps), other])
+        yield "  " + " → ".join([str(first), *in_steps(steps), other])
 
 
-def _step(step: Where) -> str:
-    return f"{step.operation} ({step.module})" if step.module else step.operation
+def in_steps(path: Sequence[Where]) -> tuple[str, ...]:
+    """The operations on a way, each with the module that it is in: `add (layer1.0)`."""
+    return tuple(f"{step.operation} ({step.module})" if step.module else step.operation for step in path)
 
 
 def _listed(names: Sequence[str], most: int = _MOST) -> str:

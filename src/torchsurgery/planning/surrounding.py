@@ -102,6 +102,7 @@ def _surround(scene: Scene, place: Place, inner: nn.Module, around: nn.Module, k
         _origins(place.module, around),
         renamed=_renamed(place, inner, path),
         remarks=tuple(f"also put into {reference.path}" for reference in placement.references),
+        inner=path,
     )
     return with_steps(change, steps)
 

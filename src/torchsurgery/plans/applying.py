@@ -60,7 +60,7 @@ class Applying(Planning):
             further += [step for change in alike(self, ema).changes for step in change.steps]
         widths = not self.keeps_states and any(changes_width(change.old, change.new) for change in changes)
         sizes = None if self.keeps_states else (self.before, self.after)
-        return perform(model, changes, further, sizes, widths, check, confirm, operations)
+        return perform(model, self.planned, further, sizes, widths, check, confirm, operations)
 
     @contextmanager
     def in_force(self) -> Iterator[nn.Module]:

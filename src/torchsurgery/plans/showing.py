@@ -1,18 +1,24 @@
-"""A plan as it is printed, with what the model computes before and after."""
+"""A plan as it is printed, and as a page, with what the model computes before and after."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any
 
 from ..errors import TraceError
+from ..html import save
 from ..measuring import inspect
+from ..reports import gather
 from ..text import PlanView, Side, plan_text
 from .applying import Applying
 
 
 class Showing(Applying):
-    """Both sides of a plan in numbers, and its text."""
+    """Both sides of a plan in numbers, its text and its page."""
 
     @cached_property
     def sides(self) -> tuple[Side, Side]:
@@ -43,3 +49,26 @@ class Showing(Applying):
             ...
         """
         return plan_text(self.draft.model, self.planned, *self.sides, view or PlanView())
+
+    def report(self, path: str | PathLike[str], inputs: Any = None, *, source: str = "") -> Path:
+        """Write a page that shows the model as it is and as it will be: one HTML file that needs nothing else.
+
+        The model is altered for the time of a look and then is what it was. Where there are inputs, it is run in both
+        states and the altered one is checked: shapes, MACs, time and the difference of each layer's answer.
+
+        Args:
+            path: The file to be written.
+            inputs: What the model is called with; by default the plan's example inputs.
+            source: Where the model is from, for the title: "torchvision:resnet18".
+
+        Returns:
+            The file.
+
+        Raises:
+            PlanError: if the model is no longer what it was when the plan was made.
+            TraceError: if the model can be run on the inputs neither before nor after.
+            SurgeryError: if the file can't be written.
+        """
+        given = self.example_inputs if inputs is None else inputs
+        found = gather(self.planned, lambda: nullcontext(self.draft.model), self.in_force, given, source)
+        return save(found, path)
