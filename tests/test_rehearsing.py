@@ -50,6 +50,30 @@ def test_a_class_with_another_stride_too(resnet):
         ts.replace(resnet, "layer1.0.conv1", nn.Conv2d, stride=2)
 
 
+def test_a_block_that_can_not_go(resnet):
+    before = portrait(resnet)
+    with pytest.raises(ts.PlanError, match=r"cannot remove layer2 \(Sequential\) so: ResNet no longer runs") as caught:
+        ts.remove(resnet, "layer2")
+    assert "what it was given goes on to the next layer" in str(caught.value)
+    assert portrait(resnet) == before
+    ts.remove(resnet, "layer2.1")
+    assert resnet(torch.randn(1, 3, 64, 64)).shape == (1, 1000)
+
+
+def test_a_layer_that_answers_several_things_can_not_go():
+    class Reads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn, self.out = nn.LSTM(4, 4, batch_first=True), nn.Linear(4, 2)
+
+        def forward(self, x):
+            states, (_, cell) = self.rnn(x)
+            return self.out(states + cell.mean())
+
+    with pytest.raises(ts.PlanError, match=r"cannot remove rnn \(LSTM\) so"):
+        ts.remove(Reads(), "rnn")
+
+
 def test_what_the_way_out_says_works(resnet):
     plan = ts.plan(resnet).replace("layer1.0.conv1", narrow).replace("layer1.0.bn1", nn.BatchNorm2d(32))
     plan.replace("layer1.0.conv2", nn.Conv2d(32, 64, 3, padding=1)).apply()

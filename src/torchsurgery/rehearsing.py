@@ -34,7 +34,7 @@ def rehearsal(model: nn.Module, changes: Sequence[Change], example_inputs: Any =
         changes: What is about to be done to it.
         example_inputs: What it is called with; by default some that it seems to take.
     """
-    reshaped = [change for change in changes if change.kind == "replace" and _reshapes(change)]
+    reshaped = [change for change in changes if _reshapes(change)]
     if not reshaped:
         return None
     given = guesses(model) if example_inputs is None else [arguments_of(example_inputs)]
@@ -52,14 +52,16 @@ def rehearsal(model: nn.Module, changes: Sequence[Change], example_inputs: Any =
 
 
 def _reshapes(change: Change) -> bool:
-    """Whether a layer's answer has another shape than before, as far as layers tell."""
-    if vars(change.old) is vars(change.new):
-        return False
-    return any(a != b for a, b in _told(change).values())
+    """Whether what the next layer is given may have another shape than before, as far as layers tell."""
+    if change.kind == "remove":  # a block may answer several things, a layer without a shape of its own does not
+        return bool(change.old._modules or shape_told(change.old))
+    return change.kind == "replace" and any(a != b for a, b in _told(change).values())
 
 
 def _told(change: Change) -> dict[str, tuple[Any, Any]]:
     """What the old and the new layer say of their answers' shapes, where both say something of as many axes."""
+    if vars(change.old) is vars(change.new):
+        return {}
     before, after = shape_told(change.old), shape_told(change.new)
     both = {key: (value, after[key]) for key, value in before.items() if key in after}
     # Layers of another dimension come with other inputs, which this knows nothing of.
@@ -92,12 +94,12 @@ def _broken(model: nn.Module, reshaped: Iterable[Change], error: Exception) -> P
     at = blame(error, names.keys()).module
     where = f"{names[at] or 'the model'} ({type(at).__name__})" if at in names else type(model).__name__
     told = {key: (before, after) for key, (before, after) in _told(change).items() if before != after}
-    in_words = ", ".join(f"{key} {before} → {after}" for key, (before, after) in told.items())
     more = f" and {len(others)} more" if others else ""
+    told_so = ", ".join(f"{key} {before} → {after}" for key, (before, after) in told.items())
     return PlanError(
-        f"cannot replace {change.name or 'the model'} ({type(change.old).__name__}){more} so: "
+        f"cannot {change.kind} {change.name or 'the model'} ({type(change.old).__name__}){more} so: "
         f"{type(model).__name__} no longer runs.",
-        f"its answer has another shape: {in_words}",
+        f"its answer has another shape: {told_so}" if told else "what it was given goes on to the next layer",
         f"{where} fails then: {type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]}",
         name=change.name,
         expected={key: before for key, (before, _) in told.items()},
