@@ -63,4 +63,5 @@ from .verbs import replace as replace
 from .verbs import set_inputs as set_inputs
 from .verbs import set_outputs as set_outputs
 from .verbs import temporarily as temporarily
+from .verbs import widen as widen
 from .verbs import wrap as wrap

@@ -314,7 +314,7 @@ def _nothing() -> Mapping[str, Any]:
     return EMPTY
 
 
-Kind: TypeAlias = Literal["replace", "insert", "remove", "wrap", "prune", "call", "follow"]
+Kind: TypeAlias = Literal["replace", "insert", "remove", "wrap", "prune", "widen", "call", "follow"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,7 +198,7 @@ class _Choice:
             for bundle in chosen:
                 if bundle.number not in done:
                     done.add(bundle.number)
-                    unit = self._unit(bundle, axis)
+                    unit = unit_of(self.coupling, bundle, axis)
                     dead |= self._lowest(bundle, self._number(name, bundle, amount, unit, len(axis)))
             self._refuse_ignored(name, self._with_bundles(chosen))
         return dead
@@ -219,14 +219,6 @@ class _Choice:
             for members in bundle.families:
                 flags[members] = True
         return flags
-
-    def _unit(self, bundle: Bundle, axis: Axis) -> int:
-        """How many entries of an axis go with one channel of a bundle."""
-        classes = self.classes.of(axis)
-        touched = self.families.touches(classes, np.concatenate(bundle.families))
-        own = self.classes.primes_of(classes)
-        channels = len(np.intersect1d(np.concatenate(bundle.families), own))
-        return max(1, int(touched.sum()) // max(channels, 1))
 
     def _number(self, name: str, bundle: Bundle, amount: Amount | None, unit: int, width: int) -> int:
         """How many channels of a bundle an amount comes to."""
@@ -393,6 +385,15 @@ class _Choice:
 
     def _name(self) -> str:
         return ", ".join(self.wish.layers or ()) or "the model"
+
+
+def unit_of(coupling: Coupling, bundle: Bundle, axis: Axis) -> int:
+    """How many entries of an axis go with one channel of a bundle."""
+    classes = coupling.classes.of(axis)
+    touched = coupling.families.touches(classes, np.concatenate(bundle.families))
+    own = coupling.classes.primes_of(classes)
+    channels = len(np.intersect1d(np.concatenate(bundle.families), own))
+    return max(1, int(touched.sum()) // max(channels, 1))
 
 
 _SMALLER = "prune another number of channels, or see the group with  ts.trace(model, x).group(name)"

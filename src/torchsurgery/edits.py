@@ -135,17 +135,17 @@ class Tied(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Prune:
-    """Take entries out of tensors, in all layers that hang together; see `Plan.prune`.
+class Recut:
+    """Make tensors of some of their entries, in all layers that hang together.
 
     Attributes:
         asked: What the user asked for, in words.
         layers: Names of the layers that were asked for; the others follow.
-        kept: Parameter or buffer → axis → the entries that are kept, in order. What isn't named stays whole.
+        kept: Parameter or buffer → axis → the old entries that it has then, in order. What isn't named stays whole.
         attributes: ((module, attribute), the integer that it becomes), …
         caches: (module, attribute) of dictionaries of tensors that the forward fills, which begin empty.
         left: Names of layers that stay as they are → why.
-        mixing: Operations because of which the rest is computed otherwise than if the entries were zero.
+        mixing: Operations because of which the rest is computed otherwise.
         ties: Which layers hang together, and by what.
     """
 
@@ -158,8 +158,31 @@ class Prune:
     mixing: tuple[str, ...] = ()
     ties: tuple[Tied, ...] = ()
 
+
+@dataclass(frozen=True, slots=True)
+class Prune(Recut):
+    """Take entries out; see `Plan.prune`. `mixing` is told against a model in which they are zero."""
+
     def describe(self) -> str:
         return f"prune {self.asked}"
+
+
+@dataclass(frozen=True, slots=True)
+class Widen(Recut):
+    """Have entries several times; see `Plan.widen`. `mixing` is told against the model as it was.
+
+    Attributes:
+        shares: Parameter or buffer → axis → what each entry is multiplied by, as it is summed over.
+        noise: The standard deviation, relative to the tensor's, of what tells the shares of one entry apart.
+        seed: Where that begins.
+    """
+
+    shares: Mapping[str, Mapping[int, tuple[float, ...]]] = field(default_factory=dict)
+    noise: float = 0.0
+    seed: int = 0
+
+    def describe(self) -> str:
+        return f"widen {self.asked}" + (f"  approximately: {', '.join(self.mixing)}" if self.mixing else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +201,7 @@ class CallsToLayers:
         return f"make layers of calls: {target_in_words(self.target)}"
 
 
-Edit: TypeAlias = "Replace | Insert | Remove | Wrap | Fold | Resize | Prune | CallsToLayers"
+Edit: TypeAlias = "Replace | Insert | Remove | Wrap | Fold | Resize | Prune | Widen | CallsToLayers"
 
 
 def takes_name(factory: Callable[..., Any], arguments: Mapping[str, Any]) -> bool:

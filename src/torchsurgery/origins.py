@@ -43,6 +43,10 @@ class Computed:
     def describe(self) -> str:
         return self.what
 
+    def for_momentum(self) -> Computed:
+        """What an optimizer's momentum for the tensor comes from."""
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Sliced(Computed):
@@ -77,6 +81,70 @@ class _Take:
         return taken.clone() if taken is tensor else taken
 
 
+@dataclass(frozen=True, slots=True)
+class Copied(Sliced):
+    """Entries of one tensor, some of them several times, multiplied by shares along the axes that are summed over.
+
+    Args:
+        shares: Axis → what each of its entries is multiplied by.
+        noise: The standard deviation, relative to the tensor's, of numbers that are added to the shares of one entry so
+            that they go different ways in training. They come to zero, so that the sum stays what it was.
+        seed: Where the noise begins: it must be the same whenever this is computed.
+    """
+
+    shares: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    noise: float = 0.0
+    seed: int = 0
+
+    def for_momentum(self) -> Computed:
+        """As the weights, so that a step goes on where it went; without the noise."""
+        return replace(self, function=_Copy(self.indices, self.shares, 0.0, 0), noise=0.0)
+
+
+def copied(
+    source: str,
+    indices: Mapping[int, tuple[int, ...]],
+    shape: tuple[int, ...],
+    shares: Mapping[int, tuple[float, ...]],
+    noise: float,
+    seed: int,
+) -> Copied:
+    """These entries of the tensor `source`, which has this shape; see `Copied`."""
+    what = Sliced.of(source, indices, shape).what
+    function = _Copy(indices, shares, noise, seed)
+    return Copied((source,), function, what, True, indices, shares, noise, seed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """Takes entries along some axes, by shares along some of these."""
+
+    indices: Mapping[int, tuple[int, ...]]
+    shares: Mapping[int, tuple[float, ...]]
+    noise: float
+    seed: int
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        taken = _Take(self.indices)(tensor)
+        for axis, shares in self.shares.items():
+            factors = torch.tensor(shares, dtype=taken.dtype, device=taken.device)
+            taken *= factors.view([-1 if i == axis else 1 for i in range(taken.dim())])
+            # Where an entry has all the weight, its copies are told apart already.
+            if self.noise and not taken.is_meta and all(shares):
+                taken += self._noise(taken, axis) * tensor.std(correction=0)
+        return taken
+
+    def _noise(self, like: Tensor, axis: int) -> Tensor:
+        """Numbers that come to zero over the copies of each entry."""
+        generator = torch.Generator().manual_seed(self.seed + axis)
+        drawn = torch.randn(like.shape, dtype=torch.float64, generator=generator).mul_(self.noise)
+        index = torch.tensor(self.indices[axis])
+        mean = torch.zeros_like(drawn.narrow(axis, 0, 1)).repeat_interleave(int(index.max()) + 1, axis)
+        mean.index_add_(axis, index, drawn)
+        counts = torch.bincount(index).clamp_(min=1).view([-1 if i == axis else 1 for i in range(drawn.dim())])
+        return (drawn - (mean / counts).index_select(axis, index)).to(like.device, like.dtype)
+
+
 def layout_of(tensor: Tensor) -> torch.memory_format:
     """The memory format of a tensor: channels_last, channels_last_3d, or contiguous where it is neither.
 
@@ -106,8 +174,8 @@ class Grown(Computed):
 
     drawn: list[Tensor] = field(default_factory=list, repr=False, compare=False)
 
-    def among_zeros(self) -> Grown:
-        """The same with zeros instead of what was drawn: an optimizer's momentum."""
+    def for_momentum(self) -> Computed:
+        """The same with zeros instead of what was drawn."""
         return replace(self, drawn=[torch.zeros_like(tensor) for tensor in self.drawn])
 
 

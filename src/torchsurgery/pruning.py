@@ -72,7 +72,7 @@ class Proof:
             after = trace(model, self.inputs, outputs=self.outputs)
         except TraceError as error:
             raise VerificationError(
-                f"{self.before.model_name} does not run any more with these channels taken out.",
+                f"{self.before.model_name} does not run any more with these channels altered.",
                 str(error),
                 name=error.name,
                 got=error,
@@ -127,11 +127,11 @@ def prepare(model: nn.Module, asked: Asked, inputs: Any) -> tuple[Proof, Prune]:
         CouplingError: if it can't go.
         TraceError: if the model fails on these inputs.
     """
-    layers = None if asked.target is None else _names(model, asked.target)
+    layers = None if asked.target is None else selected(model, asked.target)
     channels = None if asked.channels is None else _channels(model, layers or (), asked.channels)
-    ignore = () if asked.ignore is None else _names(model, asked.ignore)
+    ignore = () if asked.ignore is None else selected(model, asked.ignore)
     coupling = trace(model, inputs, outputs=asked.outputs)
-    layers = None if layers is None else _with_channels(coupling, layers, asked)
+    layers = None if layers is None else with_channels(coupling, layers)
     wish = Wish(
         layers, asked.amount, channels, asked.by, ignore, asked.round_to, asked.ranked, asked.params, asked.macs
     )
@@ -150,11 +150,12 @@ def prepare(model: nn.Module, asked: Asked, inputs: Any) -> tuple[Proof, Prune]:
     return Proof(coupling, cut, dead, inputs, asked.outputs), edit
 
 
-def _names(model: nn.Module, target: Target) -> tuple[str, ...]:
+def selected(model: nn.Module, target: Target) -> tuple[str, ...]:
+    """The names of the layers that a target selects."""
     return tuple(place.name for place in select(model, target))
 
 
-def _with_channels(coupling: Coupling, layers: tuple[str, ...], asked: Asked) -> tuple[str, ...]:
+def with_channels(coupling: Coupling, layers: tuple[str, ...]) -> tuple[str, ...]:
     """Those layers that have output channels: a pattern may well match a block or an activation."""
     found = tuple(name for name in layers if coupling.has_channels(name))
     if found:

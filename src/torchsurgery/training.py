@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from .changes import Change, Restore
 from .errors import PlanError
-from .origins import Computed, Grown, Initialised, evaluate
+from .origins import Computed, Initialised, evaluate
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +193,7 @@ def _carried_state(entries: Mapping[str, Any], old: Tensor, origin: Computed | I
     """The optimizer's state for a successor: momentum follows where entries only move, else nothing is carried."""
     if not isinstance(origin, Computed) or not origin.per_entry or len(origin.sources) != 1:
         return None
-    if isinstance(origin, Grown):
-        origin = origin.among_zeros()
-    follow = {origin.sources[0]: old}
+    origin, follow = origin.for_momentum(), {origin.sources[0]: old}
     carried = {}
     for key, value in entries.items():
         if isinstance(value, Tensor) and value.shape == old.shape and value.dim() > 0:

@@ -245,6 +245,52 @@ def prune(
     return planned.apply(optimizer=optimizer, ema=ema)
 
 
+def widen(
+    model: nn.Module,
+    target: Target,
+    width: int | float,
+    *,
+    example_inputs: Any = None,
+    heads: bool | None = None,
+    noise: float = 0.0,
+    approximate: bool = False,
+    outputs: Callable[[Any], Any] | None = None,
+    optimizer: Any = None,
+    ema: Any = None,
+) -> Surgery:
+    """Give layers more output channels, and all that is coupled to them, so that the model computes the same.
+
+    Args:
+        model: The model; it is changed in place.
+        target: What to widen; see `Plan.widen`.
+        width: How many output channels there are to be: a number when int, so many times as now when float.
+        example_inputs: What the model is called with: a tensor, a tuple of positional or a dict of keyword arguments.
+        heads: Of attention, True for more heads and False for wider ones; what can be exact by default.
+        noise: How far the shares of the copies of one channel are apart, so that they learn different things.
+        approximate: Also where a normalisation or the like makes it compute something else.
+        outputs: What of the model's answer must keep its shape; see `trace`.
+        optimizer: One or several, whose state is widened along.
+        ema: An averaged copy of the model, to be widened alike.
+
+    Returns:
+        The surgery that was done; `surgery.undo()` takes it back.
+
+    Raises:
+        SelectionError: if nothing is selected.
+        CouplingError: if the channels can't come, or not exactly. Nothing has changed then.
+
+    Example:
+        >>> before = model(x)
+        >>> done = ts.widen(model, "layer1.0.conv1", 128, example_inputs=x)
+        >>> model.layer1[0].bn1, torch.allclose(model(x), before, atol=1e-5)
+        (BatchNorm2d(128, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True), True)
+    """
+    planned = plan(model, example_inputs).widen(
+        target, width, heads=heads, noise=noise, approximate=approximate, outputs=outputs
+    )
+    return planned.apply(optimizer=optimizer, ema=ema)
+
+
 def set_inputs(model: nn.Module, channels: int, *, fill: Fill = "zeros", example_inputs: Any = None) -> Surgery:
     """Have the model take another number of channels: in place, all or nothing; see `Plan.set_inputs`.
 

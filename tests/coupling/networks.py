@@ -202,5 +202,7 @@ def zero(net, kept):
     with torch.no_grad():
         for name, axes in kept.items():
             for axis, indices in axes.items() if name in tensors else ():
+                if axis == 0 and name.endswith("original1"):
+                    continue  # the direction of weight_norm, which is divided by its norm: its length is zeroed
                 gone = [i for i in range(tensors[name].shape[axis]) if i not in set(indices)]
                 tensors[name].index_fill_(axis, torch.tensor(gone, dtype=torch.long), 0.0)

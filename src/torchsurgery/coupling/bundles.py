@@ -75,6 +75,21 @@ class Bundles:
                 taken.add(number)
         return sorted(chosen, key=lambda b: b.number)
 
+    def levels(self, bundles: Sequence[Bundle], heads: bool | None) -> list[Bundle]:
+        """Of bundles that are multiplied with each other those on the outside, such as heads, or on the inside.
+
+        Args:
+            bundles: To choose from.
+            heads: True for the outermost, False for the innermost, None for all.
+        """
+        there = {bundle.number for bundle in bundles}
+
+        def fits(number: int) -> bool:
+            others = self._multiplied[number] & there
+            return all(number < other for other in others) if heads else all(number > other for other in others)
+
+        return [bundle for bundle in bundles if heads is None or fits(bundle.number)]
+
     # --- what counts together
 
     def _find(self, family: int) -> int:

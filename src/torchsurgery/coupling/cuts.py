@@ -1,7 +1,8 @@
-"""What is left of a model when some classes go: as plain data, by names."""
+"""What becomes of a model when some classes go, or come several times: as plain data, by names."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -16,36 +17,33 @@ from .solving import Flags
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """Which entries of which tensors are kept, and which integers follow.
+    """Which entries each tensor is made of afterwards, and which integers follow.
 
     Attributes:
-        kept: Parameter or buffer → axis → the entries that are kept, in order. What isn't named stays whole.
+        kept: Parameter or buffer → axis → the old entries that it has then, in order; one that is widened has some of
+            them several times. What isn't named stays whole.
         attributes: Integer attributes of modules with their new values.
-        mixing: Operations over axes that lose entries, because of which the rest is computed otherwise than if the
-            entries were zero: normalisations, means.
+        mixing: Operations because of which the rest is computed otherwise: normalisations, means.
         left: Layers of which some channels were to go and stay after all → why.
+        shares: Parameter or buffer → axis → what each entry is multiplied by.
     """
 
     kept: Mapping[str, Mapping[int, tuple[int, ...]]]
     attributes: Mapping[Attribute, int]
     mixing: tuple[str, ...] = ()
     left: Mapping[str, str] = field(default_factory=dict)
+    shares: Mapping[str, Mapping[int, tuple[float, ...]]] = field(default_factory=dict)
 
 
-class Remains:
-    """What is left of each axis when the prime classes flagged in `dead` go."""
+class Numbers(ABC):
+    """How many entries each axis will have, and the integers that follow from it."""
 
-    def __init__(self, coupling: Coupling, dead: Flags) -> None:
-        self.coupling, self.dead = coupling, dead
-        self.alive = coupling.classes.alive(dead)
+    def __init__(self, coupling: Coupling) -> None:
+        self.coupling = coupling
 
-    def flags(self, axis: Axis) -> Flags:
-        """Which entries of an axis live."""
-        return self.alive[self.coupling.classes.of(axis)]
-
+    @abstractmethod
     def count(self, axis: Axis) -> int:
-        """How many entries of an axis live."""
-        return int(np.count_nonzero(self.flags(axis)))
+        """How many entries an axis will have."""
 
     def attributes(self) -> dict[Attribute, int]:
         """Integers of the code that must change.
@@ -64,6 +62,22 @@ class Remains:
         """Multiplications of all operations."""
         work = self.coupling.record.work
         return sum(constant * int(np.prod([self.count(a) for a in axes], dtype=np.int64)) for constant, axes in work)
+
+
+class Remains(Numbers):
+    """What is left of each axis when the prime classes flagged in `dead` go."""
+
+    def __init__(self, coupling: Coupling, dead: Flags) -> None:
+        super().__init__(coupling)
+        self.dead, self.alive = dead, coupling.classes.alive(dead)
+
+    def flags(self, axis: Axis) -> Flags:
+        """Which entries of an axis live."""
+        return self.alive[self.coupling.classes.of(axis)]
+
+    def count(self, axis: Axis) -> int:
+        """How many entries of an axis live."""
+        return int(np.count_nonzero(self.flags(axis)))
 
     def emptied(self) -> tuple[str, int] | None:
         """A tensor and its axis of which nothing would be left, if there is one."""

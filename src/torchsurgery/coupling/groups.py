@@ -168,7 +168,8 @@ class Coupling:
         Raises:
             SelectionError: if no such layer with parameters was run.
         """
-        return self.leaf_axis(*self.place(name, axis))
+        found = self.leaf_axis(*self.place(name, axis))
+        return self.record.counted.get(id(found), found)
 
     def has_channels(self, name: str, axis: Side = "out") -> bool:
         """Whether a layer has output, or input, channels that this trace has seen."""

@@ -18,6 +18,7 @@ def linear(call: Call) -> None:
     x, weight, bias = call.args[0], call.args[1], call.arg("bias")
     axes, own = call.axes(x), call.axes(weight)
     call.tie(axes[-1], own[-1])
+    call.sums(call.args[0], axes[-1], weight, own[-1])
     call.role(own[-1], "in")
     if weight.dim() == 1:
         return call.give(call.out, axes[:-1])
@@ -39,11 +40,14 @@ def _product(call: Call, x: Tensor, y: Tensor) -> list[Axis]:
     one, other = call.axes(x), call.axes(y)
     inner = other[-1] if len(other) == 1 else other[-2]
     call.tie(one[-1], inner)
+    call.sums(x, one[-1], y, inner)
     batch = call.broadcast_axes([one[:-2], other[:-2]])
     result = [*batch, *one[-2:-1], *(other[-1:] if len(other) > 1 else [])]
     call.works(1, *result, one[-1])
-    for axis, role in ((inner, "in"), (other[-1], "out")):
-        call.role(axis, role)
+    # What parameters alone are multiplied for, as a spectral norm, doesn't tell what they are to their layer.
+    if not (call.roots(x) and call.roots(y)):
+        call.role(inner, "in")
+        call.role(other[-1], "out")
     return result
 
 
@@ -67,6 +71,7 @@ def grouped_product(call: Call) -> None:
     if len(other) != 3 or len(one) != 2:
         raise ValueError("only rows with experts are followed")
     call.tie(one[-1], other[-2])
+    call.sums(x, one[-1], weight, other[-2])
     call.freeze(other[0], "the number of experts")
     call.role(other[-2], "in")
     call.role(other[-1], "out")
@@ -107,12 +112,15 @@ def _channels(call: Call, given: Axis, own: list[Axis], groups: int, transposed:
     """Ties what a convolution is given to its weight, group by group; answers its output channels."""
     for axis, role in ((own[0], "in" if transposed else "out"), (own[1], "out" if transposed else "in")):
         call.role(axis, role)
+    weight, taken = call.arg("weight"), own[0] if transposed else own[1]
     if groups == 1:
-        call.tie(given, own[0] if transposed else own[1])
+        call.tie(given, taken)
+        call.sums(call.arg("input"), given, weight, taken)
         return own[1] if transposed else own[0]
     if transposed:
         call.tie(given, own[0])
-        number, _ = call.ledger.split(own[0], (groups, len(given) // groups))
+        number, inside = call.ledger.split(own[0], (groups, len(given) // groups))
+        call.sums(call.arg("input"), given, weight, taken, np.tile(inside, groups))
         _say_groups(call, number)
         return call.ledger.merge((number, own[1]), (groups, len(own[1])))
     if groups == len(given) == width:
@@ -123,6 +131,7 @@ def _channels(call: Call, given: Axis, own: list[Axis], groups: int, transposed:
     again, _ = call.ledger.split(own[0], (groups, width // groups))
     call.tie(number, again)
     call.tie(inside, own[1])
+    call.sums(call.arg("input"), given, weight, taken)
     _say_groups(call, number)
     return own[0]
 
@@ -194,9 +203,11 @@ def group_norm(call: Call) -> None:
     for tensor in (call.arg("weight"), call.arg("bias")):
         if isinstance(tensor, Tensor):
             _own(call, tensor, axes[1])
-    call.mixes(axes[1], "group_norm over it")
-    if not is_fixed(axes[1]) and groups > 1:
-        number, _ = call.ledger.split(axes[1], (groups, x.shape[1] // groups))
+    if is_fixed(axes[1]) or groups == 1:
+        call.mixes(axes[1], "group_norm over it")
+    else:
+        number, inside = call.ledger.split(axes[1], (groups, x.shape[1] // groups))
+        call.mixes(inside, "group_norm over it")
         given = call.given("group_norm")
         if given is not None:
             call.size(given[1].get("num_groups", given[0][1] if len(given[0]) > 1 else groups), number)
@@ -233,6 +244,7 @@ def attention(call: Call) -> None:
     q, k, v = call.axes(query), call.axes(key), call.axes(value)
     call.tie(q[-1], k[-1])
     call.tie(k[-2], v[-2])
+    call.sums(query, q[-1], key, k[-1])
     call.freeze(k[-2], "softmax over it")
     if call.arg("scale") is None:
         call.mixes(q[-1], "the scale of attention depends on it")
@@ -359,6 +371,7 @@ def _cell(call: Call, params: Any, biases: bool, width: Axis, hidden: Axis) -> A
     """One layer in one direction; all of them have one hidden size, so their hidden units are tied by number."""
     gates = _GATES.get(call.name, 1)
     taken, back, *rest = (call.axes(p) for p in params)
+    call.sums(call.args[0], width, params[0], taken[1])
     sizes = (gates, len(taken[0]) // gates)
     call.tie(taken[1], width)
     call.role(taken[1], "in")
@@ -367,12 +380,17 @@ def _cell(call: Call, params: Any, biases: bool, width: Axis, hidden: Axis) -> A
         call.freeze(number, "the gates of a recurrent layer")
         call.tie(units, hidden)
         call.role(axis, "out")
+        call.record.counted[id(axis)] = units
     projections = rest[2 * biases :]
     out = projections[0][0] if projections else hidden
     if projections:
         call.tie(projections[0][1], hidden)
+        call.sums(call.args[0], hidden, params[-1], projections[0][1])
+        call.role(projections[0][1], "in")
         call.freeze(out, "projected in a recurrent layer")
     call.tie(back[1], out)
+    call.sums(call.args[0], out, params[1], back[1])
+    call.role(back[1], "in")
     return out
 
 

@@ -7,7 +7,7 @@ freezes all that comes near it, under its name. The rules themselves are in `ele
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from torch.utils._pytree import tree_leaves
 from ..errors import TraceError
 from .atoms import NOWHERE, Axis, Ledger, Where, broadcast, is_fixed
 from .integers import Integers, Site, Traced, expression_of
+
+
+NO_ROOTS: frozenset[str] = frozenset()
 
 
 class Notes:
@@ -27,9 +30,10 @@ class Notes:
             asked for its shape freezes nothing.
         leaf: The name of the parameter or buffer that it is, or None.
         where: The operation that made it.
+        roots: The parameters and buffers that it is made of, if it is made of nothing else.
     """
 
-    __slots__ = ("axes", "leaf", "pending", "where")
+    __slots__ = ("axes", "leaf", "pending", "roots", "where")
 
     def __init__(
         self,
@@ -39,6 +43,30 @@ class Notes:
         where: Where = NOWHERE,
     ) -> None:
         self.axes, self.pending, self.leaf, self.where = axes, pending, leaf, where
+        self.roots: frozenset[str] = NO_ROOTS if leaf is None else frozenset({leaf})
+
+
+class Term(NamedTuple):
+    """One of two tensors that are multiplied and summed over an axis.
+
+    Attributes:
+        axis: That axis.
+        roots: The parameters and buffers that the tensor is made of, if it is made of nothing else.
+        over: For each entry of the axis what it is summed over with: its place in its group, where groups are summed
+            over one by one; mostly the axis itself.
+    """
+
+    axis: Axis
+    roots: frozenset[str]
+    over: Axis
+
+
+class Sum(NamedTuple):
+    """Two axes multiplied entry by entry and summed over, as a matrix product does."""
+
+    one: Term
+    other: Term
+    where: Where
 
 
 class Record:
@@ -50,10 +78,13 @@ class Record:
         leaves: Parameter or buffer → the axes it started with.
         touched: The leaves that some operation was given.
         roles: The id of a leaf's axis → "in", "out" or "both".
+        counted: The id of a leaf's axis → the axis along which its layer's channels are counted, where that is another:
+            the units of a recurrent layer behind its gates.
         balanced: Axes that must have equal numbers of entries: the parts of a `chunk`.
         answers: The shapes of the tensors that the model returned.
         caches: (module, attribute) of dictionaries into which the forward puts tensors.
         mixing: Axes over which an operation reduces or normalises, so that zeroing an entry isn't removing it.
+        sums: Where two axes are multiplied and summed over: what is there twice counts twice.
         work: What the multiplications of an operation are the product of: axes and a constant.
         unknown: Operations without a rule, with how often they came.
         given: The Python function called, with its arguments as the code gave them; None inside PyTorch.
@@ -64,11 +95,13 @@ class Record:
         self.integers = Integers()
         self.leaves: dict[str, list[Axis]] = {}
         self.roles: dict[int, str] = {}
+        self.counted: dict[int, Axis] = {}
         self.touched: set[str] = set()
         self.balanced: list[list[Axis]] = []
         self.answers: list[tuple[int, ...]] = []
         self.caches: list[tuple[str, str]] = []
         self.mixing: list[tuple[Axis, int]] = []
+        self.sums: list[Sum] = []
         self.work: list[tuple[int, tuple[Axis, ...]]] = []
         self.unknown: dict[str, int] = {}
         self.given: tuple[str, tuple[Any, ...], dict[str, Any]] | None = None
@@ -131,6 +164,11 @@ class Call:
         if isinstance(notes, Notes) and len(notes.axes) == tensor.dim():
             return list(notes.axes)
         return [self.ledger.fixed(size, "a tensor that is neither parameter nor buffer") for size in tensor.shape]
+
+    def roots(self, tensor: Tensor) -> frozenset[str]:
+        """The parameters and buffers that a tensor is made of, if it is made of nothing else."""
+        notes = getattr(tensor, "_coupling", None)
+        return notes.roots if isinstance(notes, Notes) else NO_ROOTS
 
     def give(self, tensor: Tensor, axes: Iterable[Axis]) -> None:
         """State the axes of a result."""
@@ -206,6 +244,15 @@ class Call:
         """The operation lets the entries of an axis influence each other."""
         if not is_fixed(axis):
             self.record.mixing.append((axis, self.ledger.reason(why)))
+
+    def sums(self, one: Tensor, axis: Axis, other: Tensor, along: Axis, over: Axis | None = None) -> None:
+        """The operation multiplies an axis of one tensor with one of another and sums over them; see `Term`."""
+        if len(along) > 1:
+            terms = (
+                Term(axis, self.roots(one), axis),
+                Term(along, self.roots(other), along if over is None else over),
+            )
+            self.record.sums.append(Sum(*terms, self.ledger.where))
 
     def works(self, constant: int, *axes: Axis) -> None:
         """The operation takes as many multiplications as the lengths of the axes, times a constant."""

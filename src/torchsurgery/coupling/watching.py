@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from . import layers, moves  # noqa: F401 - their rules
 from .atoms import Where, is_fixed, words
 from .elementwise import FACTORIES
-from .rules import Call, Notes, Record, freeze_all, is_composite, rule_for
+from .rules import NO_ROOTS, Call, Notes, Record, freeze_all, is_composite, rule_for
 from .shortcuts import IN_PLACE, SHORT
 from .views import LOOKING
 
@@ -71,11 +71,12 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         out = self._execute(op, name, args, kwargs, tensors)
         call = Call(self.record, op, name, tuple(args), kwargs, out)
         self._apply(rule, call)
-        if pending or call.pending:
+        roots = _roots(tensors)
+        if pending or call.pending or roots:
             for tensor in call.outs:
                 notes = getattr(tensor, "_coupling", None)
                 if isinstance(notes, Notes):
-                    notes.pending = (*pending, *call.pending)
+                    notes.pending, notes.roots = (*pending, *call.pending), roots
         return out
 
     def _apply(self, rule: Callable[[Call], None] | None, call: Call) -> None:
@@ -142,6 +143,17 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if dtype.is_floating_point and not filled:
                 kwargs["device"] = torch.device("meta")
         return kwargs
+
+
+def _roots(tensors: list[Tensor]) -> frozenset[str]:
+    """The parameters and buffers that a result is made of, if it is made of nothing else."""
+    found = NO_ROOTS
+    for tensor in tensors:
+        notes = getattr(tensor, "_coupling", None)
+        if notes is None or not notes.roots:
+            return NO_ROOTS
+        found |= notes.roots
+    return found
 
 
 def _to_meta(value: Any) -> Any:

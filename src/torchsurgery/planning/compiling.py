@@ -11,7 +11,7 @@ from typing import TypeAlias
 from torch import nn
 
 from ..changes import Assign, Change, Planned, Write
-from ..edits import CallsToLayers, Edit, Fold, Insert, Prune, Remove, Replace, Resize, Wrap
+from ..edits import CallsToLayers, Edit, Fold, Insert, Recut, Remove, Replace, Resize, Wrap
 from ..layers.fastpaths import Setting, never_called, reads_children, settings_for
 from ..selection import Place, resolve
 from ..tree import Draft
@@ -31,7 +31,7 @@ def compile_edit(draft: Draft, edit: Edit, widths_changed: bool) -> Planned:
     """The changes of one edit, laid into the draft."""
     if isinstance(edit, CallsToLayers):
         return Planned(edit, expose_all(draft, edit))
-    if isinstance(edit, Prune):
+    if isinstance(edit, Recut):
         return Planned(edit, _cut(draft, edit, widths_changed), left=edit.left)
     if isinstance(edit, Fold):
         places = _places_named(draft, {name for taking in edit.takings for name in taking if name is not None})
@@ -69,7 +69,7 @@ def _changes_at(draft: Draft, places: tuple[Place, ...], edit: Placed, widths_ch
     return (*changes, *follows)
 
 
-def _cut(draft: Draft, edit: Prune, widths_changed: bool) -> tuple[Change, ...]:
+def _cut(draft: Draft, edit: Recut, widths_changed: bool) -> tuple[Change, ...]:
     places = places_of(draft, edit)
     changes = cut_all(Scene(draft, places, widths_changed), edit)
     # What lies inside of another layer is laid in before that one takes it along.

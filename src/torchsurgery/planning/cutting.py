@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from zlib import crc32
 
 import torch
 from torch import Tensor, nn
 
-from ..changes import Change, Follow, Refresh, Step
+from ..changes import Change, Follow, Kind, Refresh, Step
 from ..coupling.attention import Attention, as_attention, is_plain_attention
 from ..coupling.integers import shallow
-from ..edits import Prune
+from ..edits import Prune, Recut, Widen
 from ..errors import CouplingError
 from ..layers.following import renew_lists, widths_told
-from ..origins import Origin, Same, Sliced, evaluate
+from ..origins import Origin, Same, Sliced, copied, evaluate
 from ..selection import Place
 from ..tree import Draft
 from .means import by_becoming, shell
@@ -23,7 +24,7 @@ from .scene import Scene
 _PLAIN = frozenset({Tensor, nn.Parameter, nn.Buffer})
 
 
-def places_of(draft: Draft, edit: Prune) -> tuple[Place, ...]:
+def places_of(draft: Draft, edit: Recut) -> tuple[Place, ...]:
     """The layers that a cut changes, in the order of the model."""
     slices, attributes = _sliced(draft, edit), _by_module(edit)
     return tuple(
@@ -33,7 +34,7 @@ def places_of(draft: Draft, edit: Prune) -> tuple[Place, ...]:
     )
 
 
-def cut_all(scene: Scene, edit: Prune) -> list[Change]:
+def cut_all(scene: Scene, edit: Recut) -> list[Change]:
     """The changes that make a cut at every place of the scene.
 
     Raises:
@@ -41,19 +42,22 @@ def cut_all(scene: Scene, edit: Prune) -> list[Change]:
         PlanError: if a layer can't be changed where it stands.
     """
     slices, attributes = _sliced(scene.draft, edit), _by_module(edit)
-    named = frozenset(edit.layers)
-    return [_change(scene, place, slices, attributes, named) for place in scene.places]
+    return [_change(scene, place, slices, attributes, edit) for place in scene.places]
 
 
 class _Slice:
-    """A tensor with what is kept of it; made once, however many layers share it."""
+    """A tensor with the entries that it will have; made once, however many layers share it."""
 
-    def __init__(self, name: str, old: Tensor, kept: Mapping[int, tuple[int, ...]]) -> None:
-        self.name, self.old, self.kept = name, old, kept
+    def __init__(self, name: str, old: Tensor, edit: Recut) -> None:
+        self.name, self.old, self.edit = name, old, edit
         self._new: Tensor | None = None
 
     def origin(self, key: str) -> Sliced:
-        return Sliced.of(key, self.kept, tuple(self.old.shape))
+        edit, shape = self.edit, tuple(self.old.shape)
+        if isinstance(edit, Widen):
+            shares = edit.shares.get(self.name, {})
+            return copied(key, edit.kept[self.name], shape, shares, edit.noise, edit.seed + crc32(self.name.encode()))
+        return Sliced.of(key, edit.kept[self.name], shape)
 
     @property
     def new(self) -> Tensor:
@@ -64,8 +68,8 @@ class _Slice:
         return self._new
 
 
-def _sliced(draft: Draft, edit: Prune) -> dict[int, _Slice]:
-    """The id of each tensor that loses entries → what becomes of it."""
+def _sliced(draft: Draft, edit: Recut) -> dict[int, _Slice]:
+    """The id of each tensor that loses or gets entries → what becomes of it."""
     found: dict[int, _Slice] = {}
     seen: set[int] = set()
     for module, spots in draft.spots().items():
@@ -75,23 +79,24 @@ def _sliced(draft: Draft, edit: Prune) -> dict[int, _Slice]:
             seen.add(id(tensor))
             name = f"{spots.names[0]}.{key}" if spots.names[0] else key
             if name in edit.kept:
-                _refuse_special(name, tensor)
-                found[id(tensor)] = _Slice(name, tensor, edit.kept[name])
+                _refuse_special(name, tensor, edit)
+                found[id(tensor)] = _Slice(name, tensor, edit)
     return found
 
 
-def _refuse_special(name: str, tensor: Tensor) -> None:
+def _refuse_special(name: str, tensor: Tensor, edit: Recut) -> None:
     if type(tensor) not in _PLAIN or tensor.layout is not torch.strided or tensor.is_quantized:
         kind = type(tensor).__name__ if type(tensor) not in _PLAIN else str(tensor.layout)
+        verb = "prune" if isinstance(edit, Prune) else "widen"
         raise CouplingError(
-            f"cannot prune {name}: entries of a {kind} tensor can't be taken out.",
+            f"cannot {verb} {name}: entries of a {kind} tensor can't be taken out or copied.",
             name=name,
             got=type(tensor),
-            way_out="prune before the model is quantized or made sparse",
+            way_out=f"{verb} before the model is quantized or made sparse",
         )
 
 
-def _by_module(edit: Prune) -> dict[str, dict[str, Any]]:
+def _by_module(edit: Recut) -> dict[str, dict[str, Any]]:
     """Module → its attributes with their new values: integers, and caches, which begin empty."""
     found: dict[str, dict[str, Any]] = {}
     for (module, key), value in (*edit.attributes, *((place, None) for place in edit.caches)):
@@ -124,7 +129,7 @@ def _change(
     place: Place,
     slices: Mapping[int, _Slice],
     attributes: Mapping[str, Mapping[str, Any]],
-    named: frozenset[str],
+    edit: Recut,
 ) -> Change:
     old = place.module
     new = _copied(old)
@@ -135,7 +140,8 @@ def _change(
     told += _told_integers(place, old, attributes)
     placement = by_becoming(scene, place, new)
     steps: list[Step] = [*_refreshing(old, new, origins), Follow((new,), placement.standing), *placement.steps]
-    kind: Any = "prune" if named.intersection(place.names) else "follow"
+    verb: Kind = "prune" if isinstance(edit, Prune) else "widen"
+    kind: Kind = "follow" if set(edit.layers).isdisjoint(place.names) else verb
     return Change(
         kind,
         place.names,
@@ -143,7 +149,7 @@ def _change(
         new,
         placement.standing,
         tuple(steps),
-        "the layer becomes the narrower one",
+        f"the layer becomes the {'narrower' if verb == 'prune' else 'wider'} one",
         origins=origins,
         remarks=tuple(dict.fromkeys(told)),
     )

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..calls.places import functions_in, with_calls
 from ..changes import Change
-from ..edits import CallsToLayers, Edit, Fold, Insert, Prune, Replace, Resize
+from ..edits import CallsToLayers, Edit, Fold, Insert, Recut, Replace, Resize
 from ..errors import PlanError
 from ..layers.building import tensors_of
 from ..layers.functional import Function
@@ -39,7 +39,7 @@ def alike(original: Planning, averaged: nn.Module) -> Planning:
                 got=averaged,
                 way_out="give the AveragedModel that was made of it:  torch.optim.swa_utils.AveragedModel(model)",
             )
-        if isinstance(planned.edit, Fold | Prune | Resize):
+        if isinstance(planned.edit, Fold | Recut | Resize):
             twin = twin.then(planned.edit)
             continue
         edit = replace(planned.edit, target=Selection(twin.draft.model, places))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import importance
+from .. import importance, widening
 from ..ends import (
     Fill,
     confirm_inputs,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class StructureVerbs(Applying):
-    """Fold norms, set both ends, prune channels."""
+    """Fold norms, set both ends, prune and widen."""
 
     def fold(self, example_inputs: Any = None) -> Self:
         """Let convolutions and linear layers do what the batch norms beside them do in eval; these go.
@@ -184,4 +184,60 @@ class StructureVerbs(Applying):
         plan = self.then(edit)
         with plan.in_force() as model:
             proof.check(model)
+        return plan
+
+    def widen(
+        self,
+        target: Target,
+        width: int | float,
+        *,
+        example_inputs: Any = None,
+        heads: bool | None = None,
+        noise: float = 0.0,
+        approximate: bool = False,
+        outputs: Callable[[Any], Any] | None = None,
+    ) -> Self:
+        """Give layers more output channels, and all that is coupled to them, so that the model computes the same.
+
+        New channels are copies of old ones, each behind its original; what takes them has its weights divided among the
+        copies. Batch norms, residuals, concatenations, groups, heads and integers of the code follow. The wider model
+        is traced before this answers, and run on the inputs: what doesn't compute the same is refused.
+
+        Args:
+            target: What to widen; see `select`. A coupled layer takes its whole group along; the plan lists it.
+            width: How many output channels there are to be: a number when int, so many times as now when float.
+            example_inputs: What the model is called with; by default the plan's.
+            heads: Of attention, True for more heads and False for wider ones; what can be exact by default.
+            noise: How far the shares of the copies of one channel are apart, relative to the standard deviation of the
+                weights that they are shares of. The model computes the same, but in training the copies go different
+                ways from the first step on; without noise they stay equal where nothing else, such as dropout, parts
+                them.
+            approximate: Also where a normalisation or the like makes it compute something else.
+            outputs: What of the model's answer must keep its shape; see `trace`.
+
+        Returns:
+            This plan with the edit appended. No model is touched.
+
+        Raises:
+            SelectionError: if nothing is selected.
+            CouplingError: if the channels can't come: they are the model's output, tied to what stays, or normalised
+                over, so that the model would compute something else; the operation and its module are named.
+            TraceError: if the model fails on these inputs.
+
+        Example:
+            >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3))
+            >>> ts.plan(net, example_inputs=torch.randn(1, 3, 8, 8)).widen("0", 12)
+            Plan: 1 edit, 2 follow-ups · 1 of 5 modules · params 532 → 796
+
+        Source: Chen et al., Net2Net, ICLR 2016, section 2.2.
+        """
+        asked = widening.Asked(target, width, heads, noise, approximate, outputs)
+        given = self.example_inputs if example_inputs is None else example_inputs
+        widening.refuse_senseless(asked, given)
+        with self.in_force() as model:
+            proof, sameness, edit = widening.prepare(model, asked, given)
+        plan = self.then(edit)
+        with plan.in_force() as model:
+            proof.check(model)
+            sameness.check(model)
         return plan

@@ -15,7 +15,7 @@ from .accounts import carried
 from .layers import layer
 from .words import MOST, columns, few, first_shape, listed, plural
 
-_SYMBOL = {"replace": "-/+", "insert": "+", "remove": "-", "wrap": "-/+", "prune": "~", "call": "+", "follow": "↳"}
+_SYMBOL = {"replace": "-/+", "insert": "+", "remove": "-", "wrap": "-/+", "prune": "~", "widen": "~", "call": "+", "follow": "↳"}
 _LEGEND = "+ insert   - remove   -/+ replace or wrap   ~ resize   ↳ follows from the edit"
 _WIDEST = 70
 
@@ -106,7 +106,7 @@ def edit_rows(number: int, planned: Planned, order: Mapping[str, int], view: Pla
 
 def _in_order(changes: Sequence[Change], order: Mapping[str, int]) -> Sequence[Change]:
     """Those of a cut stand as in the model, so that what hangs together is seen together."""
-    if not any(change.kind == "prune" for change in changes):
+    if not any(change.kind in ("prune", "widen") for change in changes):
         return changes
     return sorted(changes, key=lambda change: order.get(change.name, len(order)))
 
@@ -128,7 +128,7 @@ def _cells(change: Change) -> tuple[str, str, str, str, str]:
     """Symbol, name, before → after, difference in parameters, account."""
     if change.kind == "follow" and change.new is change.old:
         return _SYMBOL[change.kind], _label(change), carried(change), "", ""
-    if change.kind in ("prune", "follow"):
+    if change.kind in ("prune", "widen", "follow"):
         return _SYMBOL[change.kind], _label(change), _narrowed(change), signed(_own_delta(change)), ""
     delta = sum(p.numel() for p in change.new.parameters()) - sum(p.numel() for p in change.old.parameters())
     words = f"{layer(change.old)} → {layer(change.new)}"
@@ -136,7 +136,7 @@ def _cells(change: Change) -> tuple[str, str, str, str, str]:
 
 
 def _narrowed(change: Change) -> str:
-    """What has become narrower: `out_channels 64 → 48`, or the shapes where no attribute tells."""
+    """What has become narrower or wider: `out_channels 64 → 48`, or the shapes where no attribute tells."""
     shapes = (f"{name} {origin.what}" for name, origin in change.origins.items() if isinstance(origin, Computed))
     return ", ".join(change.remarks) or ", ".join(shapes)
 

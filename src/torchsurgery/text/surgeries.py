@@ -15,6 +15,7 @@ _DONE = {
     "remove": "removed",
     "wrap": "wrapped",
     "prune": "pruned",
+    "widen": "widened",
     "call": "made of a call",
     "follow": "adjusted",
 }
