@@ -31,7 +31,7 @@ ORDER = """
     measuring
     reports html
     surgery
-    planning choosing pruning widening folding ends rehearsing
+    planning choosing pruning widening vocabulary folding ends rehearsing
     plans
     verbs
     convert factorizing freezing tables

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import BuiltinFunctionType, FunctionType, MethodDescriptorType
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from torch import nn
+from torch import Tensor, nn
 
 from .selection import Place, Selection, Target
 
@@ -175,11 +175,15 @@ class Widen(Recut):
         shares: Parameter or buffer → axis → what each entry is multiplied by, as it is summed over.
         noise: The standard deviation, relative to the tensor's, of what tells the shares of one entry apart.
         seed: Where that begins.
+        added: Parameter or buffer → the axis at whose end entries come that are no copies, and how many.
+        rows: What they begin as in a table, (entries, width); None, and in all else, for the mean of the old ones.
     """
 
     shares: Mapping[str, Mapping[int, tuple[float, ...]]] = field(default_factory=dict)
     noise: float = 0.0
     seed: int = 0
+    added: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    rows: Tensor | None = None
 
     def describe(self) -> str:
         return f"widen {self.asked}" + (f"  approximately: {', '.join(self.mixing)}" if self.mixing else "")

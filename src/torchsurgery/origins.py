@@ -145,6 +145,44 @@ class _Copy:
         return (drawn - (mean / counts).index_select(axis, index)).to(like.device, like.dtype)
 
 
+@dataclass(frozen=True, slots=True)
+class Lengthened(Computed):
+    """A tensor with further entries at the end of one axis; an optimizer's momentum for these begins at zero.
+
+    Args:
+        axis: Which axis.
+        number: How many entries come.
+    """
+
+    axis: int = 0
+    number: int = 0
+
+    @classmethod
+    def of(cls, source: str, axis: int, number: int, shape: tuple[int, ...], rows: Tensor | None) -> Lengthened:
+        """So many entries behind those of the tensor `source`, which has this shape: given ones, or the mean."""
+        sizes = [f"{size} → {size + number}" if i == axis else f"{size}" for i, size in enumerate(shape)]
+        what = f"({', '.join(sizes)}), new ones {'the mean of the old' if rows is None else 'as given'}"
+        return cls((source,), _Lengthen(axis, number, rows), what, True, axis, number)
+
+    def for_momentum(self) -> Computed:
+        """Nothing has moved the new entries yet."""
+        return replace(self, function=_Lengthen(self.axis, self.number, torch.zeros(())))
+
+
+@dataclass(frozen=True, slots=True)
+class _Lengthen:
+    """Puts entries at the end of one axis."""
+
+    axis: int
+    number: int
+    rows: Tensor | None
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        rows = tensor.float().mean(self.axis, keepdim=True) if self.rows is None else self.rows
+        shape = [self.number if i == self.axis else size for i, size in enumerate(tensor.shape)]
+        return torch.cat([tensor, rows.to(tensor.device, tensor.dtype).expand(shape)], self.axis)
+
+
 def layout_of(tensor: Tensor) -> torch.memory_format:
     """The memory format of a tensor: channels_last, channels_last_3d, or contiguous where it is neither.
 

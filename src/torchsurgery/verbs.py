@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from . import importance
 from .edits import New
@@ -248,9 +248,11 @@ def prune(
 def widen(
     model: nn.Module,
     target: Target,
-    width: int | float,
+    width: int | float | None = None,
     *,
     example_inputs: Any = None,
+    tokens: int | None = None,
+    rows: Tensor | None = None,
     heads: bool | None = None,
     noise: float = 0.0,
     approximate: bool = False,
@@ -265,6 +267,8 @@ def widen(
         target: What to widen; see `Plan.widen`.
         width: How many output channels there are to be: a number when int, so many times as now when float.
         example_inputs: What the model is called with: a tensor, a tuple of positional or a dict of keyword arguments.
+        tokens: Instead of `width`: how many tokens an embedding is to know, with the head that is tied to it.
+        rows: What new tokens begin as, (tokens, width); by default the mean of the old ones.
         heads: Of attention, True for more heads and False for wider ones; what can be exact by default.
         noise: How far the shares of the copies of one channel are apart, so that they learn different things.
         approximate: Also where a normalisation or the like makes it compute something else.
@@ -282,11 +286,18 @@ def widen(
     Example:
         >>> before = model(x)
         >>> done = ts.widen(model, "layer1.0.conv1", 128, example_inputs=x)
-        >>> model.layer1[0].bn1, torch.allclose(model(x), before, atol=1e-5)
-        (BatchNorm2d(128, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True), True)
+        >>> model.layer1[0].bn1.num_features, torch.allclose(model(x), before, atol=1e-5)
+        (128, True)
     """
     planned = plan(model, example_inputs).widen(
-        target, width, heads=heads, noise=noise, approximate=approximate, outputs=outputs
+        target,
+        width,
+        tokens=tokens,
+        rows=rows,
+        heads=heads,
+        noise=noise,
+        approximate=approximate,
+        outputs=outputs,
     )
     return planned.apply(optimizer=optimizer, ema=ema)
 

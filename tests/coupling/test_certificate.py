@@ -8,7 +8,7 @@ from torch import nn
 
 import torchsurgery as ts
 from coupling.networks import Grouped, Heads, Joined, Residual, Shared, Tied, built
-from torchsurgery import pruning
+from torchsurgery import pruning, widening
 
 
 def asked(target, amount):
@@ -154,3 +154,66 @@ def test_nothing_is_changed_where_the_certificate_fails(monkeypatch):
         ts.prune(net, "stem", 0.5, example_inputs=x)
     assert all(p is before[name] for name, p in net.named_parameters())
     assert torch.isfinite(net(x)).all()
+
+
+# --- widened
+
+
+def wider(kind, target, width, spoil):
+    """A network widened as `spoil` has changed it, and the proof that it has to stand."""
+    net, x = built(kind)
+    proof, _, edit = widening.prepare(net, widening.Asked(target, width, None, 0.0, False, None), x)
+    kept = {name: dict(axes) for name, axes in edit.kept.items()}
+    attributes = dict(edit.attributes)
+    spoil(kept, attributes)
+    ts.plan(net, x).then(replace(edit, kept=kept, attributes=tuple(attributes.items()))).apply()
+    return net, replace(proof, cut=replace(proof.cut, kept=kept))
+
+
+def test_a_right_widening_passes():
+    net, proof = wider(Residual, "stem", 12, nothing)
+    proof.check(net)
+
+
+def at_the_end(name, axis):
+    """The copies at the end of the axis, and not behind their originals."""
+
+    def spoil(kept, attributes):
+        indices = kept[name][axis]
+        first = list(dict.fromkeys(indices))
+        left = list(indices)
+        for i in first:
+            left.remove(i)
+        kept[name][axis] = (*first, *left)
+
+    return spoil
+
+
+def stale(kept, attributes):
+    attributes.clear()
+
+
+def of_another(name, axis):
+    """A copy of another channel than in the layers coupled to it."""
+
+    def spoil(kept, attributes):
+        first, second, *rest = kept[name][axis]
+        kept[name][axis] = (first, second + 1, *rest)
+
+    return spoil
+
+
+NOT_WIDENED_SO = {
+    "copies at the end of one layer": (Residual, "stem", 12, at_the_end("block2.conv1.weight", 1)),
+    "another channel copied in a buffer": (Residual, "block1.conv1", 12, of_another("block1.bn1.running_mean", 0)),
+    "copies behind another part of a concatenation": (Joined, "a", 8, at_the_end("c.weight", 1)),
+    "heads behind each other in one layer only": (Heads, "qkv", 2.0, at_the_end("out.weight", 1)),
+    "a stale integer": (Heads, "qkv", 2.0, stale),
+}
+
+
+@pytest.mark.parametrize("wrong", NOT_WIDENED_SO)
+def test_a_wrong_widening_does_not(wrong):
+    net, proof = wider(*NOT_WIDENED_SO[wrong])
+    with pytest.raises(ts.VerificationError):
+        proof.check(net)

@@ -22,7 +22,7 @@ def test_rows_and_columns_by_hand():
     expected = torch.tensor([[0.0, 3, 4], [9, 9, 9], [0, 1, 2]])
     assert torch.equal(evaluate(origin, {"weight": old}), expected)
     assert torch.equal(drawn, torch.full((3, 3), 9.0)), "what was drawn is not written into"
-    assert not evaluate(origin.among_zeros(), {"weight": old})[1].any()
+    assert not evaluate(origin.for_momentum(), {"weight": old})[1].any()
     turned = moved("weight", (3, 3), [(0, 1), (2, 0)], [(1, 0), (2, 1)], axis=1)
     turned.drawn[:] = [drawn]
     assert torch.equal(evaluate(turned, {"weight": old.T}), expected.T)

@@ -13,7 +13,8 @@ Files:
     tracing.py       trace()
     families.py, groups.py, paths.py   the answer: groups, and why
     bundles.py       families that must lose the same number of channels
-    cuts.py          what is left when some channels go; certificate.py proves it, ties.py tells who goes along
+    cuts.py          what is left when some channels go; copies.py what comes of several, tokens.py of further ones
+    certificate.py   proof that an altered model is what a cut says; ties.py tells who goes along
 """
 
 from .groups import Coupling as Coupling

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 
@@ -66,10 +68,10 @@ class Bundles:
             cost: How badly a bundle comes to what is asked for; None if it can't lose any.
         """
         costs = {bundle.number: cost(bundle) for bundle in bundles}
-        able = [(c, number) for number, c in costs.items() if c is not None]
+        able = [(c, len(self._around[number]), number) for number, c in costs.items() if c is not None]
         chosen: list[Bundle] = []
         taken: set[int] = set()
-        for _, number in sorted(able):
+        for _, _, number in sorted(able):
             if not self._multiplied[number] & taken:
                 chosen.append(self.all[number])
                 taken.add(number)
@@ -85,8 +87,8 @@ class Bundles:
         there = {bundle.number for bundle in bundles}
 
         def fits(number: int) -> bool:
-            others = self._multiplied[number] & there
-            return all(number < other for other in others) if heads else all(number > other for other in others)
+            around = self._around[number] & there
+            return not around if heads else around == self._multiplied[number] & there
 
         return [bundle for bundle in bundles if heads is None or fits(bundle.number)]
 
@@ -140,13 +142,8 @@ class Bundles:
     def _is_product(self, classes: Axis) -> bool:
         return bool(np.isin(classes, self.coupling.classes.whole).any())
 
-    @property
+    @cached_property
     def _multiplied(self) -> list[set[int]]:
-        if not hasattr(self, "_pairs"):
-            self._pairs = self._find_products()
-        return self._pairs
-
-    def _find_products(self) -> list[set[int]]:
         """For each bundle those that it is multiplied with."""
         found: list[set[int]] = [set() for _ in self.all]
         families = np.where(self.coupling.classes.primes > 0, self.families.number[self.coupling.classes.primes], -1)
@@ -155,3 +152,26 @@ class Bundles:
             for number in numbers:
                 found[number] |= numbers - {number}
         return found
+
+    @cached_property
+    def _around(self) -> list[set[int]]:
+        """For each bundle those that it is multiplied with and lies inside of, as a head's width does in the heads."""
+        found: list[set[int]] = [set() for _ in self.all]
+        asked: set[tuple[int, int]] = set()
+        for axes in self.coupling.record.leaves.values():
+            for axis in axes:
+                classes = self.coupling.classes.of(axis)
+                if not self._is_product(classes):
+                    continue
+                here = sorted(b.number for b in self.of(self.coupling.classes.primes_of(classes)))
+                for one, other in combinations(here, 2):
+                    if other in self._multiplied[one] and (one, other) not in asked:
+                        asked.add((one, other))
+                        inner, outer = sorted((one, other), key=lambda number: -self._runs(classes, number))
+                        found[inner].add(outer)
+        return found
+
+    def _runs(self, classes: Axis, number: int) -> int:
+        """How often one channel of a bundle follows another along an axis."""
+        owner = self.families.owner(classes, np.concatenate(self.all[number].families))
+        return int(np.count_nonzero(owner[1:] != owner[:-1]))

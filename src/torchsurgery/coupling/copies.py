@@ -28,7 +28,8 @@ Place = tuple[str, int]
 
 # Of equally many copies of all entries these make what they made of the entries.
 _EVEN = words(
-    """layer_norm native_layer_norm rms_norm _fused_rms_norm group_norm native_group_norm mean amax amin max min any all"""
+    """layer_norm native_layer_norm rms_norm _fused_rms_norm group_norm native_group_norm mean amax amin max min any
+    all"""
 )
 
 
@@ -83,7 +84,7 @@ class Copies(Numbers):
         for item in self._sums:
             one, other = self._places(item.one), self._places(item.other)
             if item.one.roots and item.other.roots and found.keys().isdisjoint({**one, **other}):
-                found |= min(one, other, key=lambda places: (not places, any(map(self._gives, places))))
+                found |= other if not one or (other and any(map(self._gives, one))) else one
         return found
 
     @cached_property
@@ -91,7 +92,7 @@ class Copies(Numbers):
         return [item for item in self.coupling.record.sums if self.is_touched(item.other.over)]
 
     def _places(self, term: Term) -> dict[Place, Axis]:
-        """The axes of its roots that a summed axis runs over: by its atoms, or where it was viewed otherwise, by role."""
+        """The axes of its roots that a summed axis runs over: by its atoms, or where they were viewed, by role."""
         axes = [((root, i), axis) for root in term.roots for i, axis in enumerate(self.coupling.record.leaves[root])]
         found = {
             place: term.over if len(term.over) == len(axis) else axis
@@ -173,7 +174,6 @@ def _runs_repeated(owner: Axis, times: Axis) -> Axis:
     """The places of an axis where each run of one owner stands as often as told, run behind run."""
     start = np.nonzero(np.concatenate([[True], owner[1:] != owner[:-1]]))[0] if len(owner) else owner
     length = np.diff(np.concatenate([start, [len(owner)]]))
-    # What belongs to none is no run: its entries stand once.
     total = length * times[start]
     run = np.repeat(np.arange(len(start)), total)
     within = np.arange(len(run)) - np.repeat(np.cumsum(total) - total, total)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,6 +26,7 @@ class Cut:
         mixing: Operations because of which the rest is computed otherwise: normalisations, means.
         left: Layers of which some channels were to go and stay after all → why.
         shares: Parameter or buffer → axis → what each entry is multiplied by.
+        answers: The shapes of the model's answers afterwards, where they are asked to change.
     """
 
     kept: Mapping[str, Mapping[int, tuple[int, ...]]]
@@ -33,6 +34,7 @@ class Cut:
     mixing: tuple[str, ...] = ()
     left: Mapping[str, str] = field(default_factory=dict)
     shares: Mapping[str, Mapping[int, tuple[float, ...]]] = field(default_factory=dict)
+    answers: list[tuple[int, ...]] | None = None
 
 
 class Numbers(ABC):
@@ -109,6 +111,11 @@ class Remains(Numbers):
             for axis, where in factors(self.coupling)
             if not self.flags(axis).all()
         ]
+
+
+def answer_shapes(coupling: Coupling, count: Callable[[Axis], int] = len) -> list[tuple[int, ...]]:
+    """The shapes of the tensors that a model answers, given how many entries each axis has."""
+    return [tuple(map(count, axes)) for axes in coupling.record.answers]
 
 
 def factors(coupling: Coupling) -> Iterator[tuple[Axis, Where]]:

@@ -17,7 +17,6 @@ from ..errors import TraceError
 from .atoms import NOWHERE, Axis, Ledger, Where, broadcast, is_fixed
 from .integers import Integers, Site, Traced, expression_of
 
-
 NO_ROOTS: frozenset[str] = frozenset()
 
 
@@ -81,7 +80,7 @@ class Record:
         counted: The id of a leaf's axis → the axis along which its layer's channels are counted, where that is another:
             the units of a recurrent layer behind its gates.
         balanced: Axes that must have equal numbers of entries: the parts of a `chunk`.
-        answers: The shapes of the tensors that the model returned.
+        answers: The axes of the tensors that the model returned.
         caches: (module, attribute) of dictionaries into which the forward puts tensors.
         mixing: Axes over which an operation reduces or normalises, so that zeroing an entry isn't removing it.
         sums: Where two axes are multiplied and summed over: what is there twice counts twice.
@@ -98,7 +97,7 @@ class Record:
         self.counted: dict[int, Axis] = {}
         self.touched: set[str] = set()
         self.balanced: list[list[Axis]] = []
-        self.answers: list[tuple[int, ...]] = []
+        self.answers: list[list[Axis]] = []
         self.caches: list[tuple[str, str]] = []
         self.mixing: list[tuple[Axis, int]] = []
         self.sums: list[Sum] = []

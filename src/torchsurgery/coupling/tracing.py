@@ -164,7 +164,7 @@ def _freeze_output(output: Any, record: Record, model: str) -> None:
         notes = getattr(tensor, "_coupling", None)
         if not isinstance(notes, Notes):
             continue
-        record.answers.append(tuple(tensor.shape))
+        record.answers.append(notes.axes)
         ledger.frozen += [(axis, reason) for axis, reason in notes.pending]
         ledger.where = notes.where
         for axis in notes.axes:

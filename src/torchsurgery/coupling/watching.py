@@ -67,11 +67,11 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _follow(self, op: Any, name: str, rule: Any, args: Any, kwargs: Any) -> Any:
         self.record.ledger.where = Where(name, self.stack[-1])
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        pending = self._pending(name, tensors)
+        # An operation may answer the very tensor that it was given.
+        pending, roots = self._pending(name, tensors), _roots(tensors)
         out = self._execute(op, name, args, kwargs, tensors)
         call = Call(self.record, op, name, tuple(args), kwargs, out)
         self._apply(rule, call)
-        roots = _roots(tensors)
         if pending or call.pending or roots:
             for tensor in call.outs:
                 notes = getattr(tensor, "_coupling", None)

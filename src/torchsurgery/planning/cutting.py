@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 from zlib import crc32
 
 import torch
@@ -15,12 +15,14 @@ from ..coupling.integers import shallow
 from ..edits import Prune, Recut, Widen
 from ..errors import CouplingError
 from ..layers.following import renew_lists, widths_told
-from ..origins import Origin, Same, Sliced, copied, evaluate
+from ..origins import Computed, Lengthened, Origin, Same, Sliced, copied, evaluate
 from ..selection import Place
 from ..tree import Draft
 from .means import by_becoming, shell
 from .scene import Scene
 
+# The id of a config and what becomes of it → its copy.
+_Configs: TypeAlias = "dict[tuple[int, tuple[tuple[str, Any], ...]], Any]"
 _PLAIN = frozenset({Tensor, nn.Parameter, nn.Buffer})
 
 
@@ -42,7 +44,8 @@ def cut_all(scene: Scene, edit: Recut) -> list[Change]:
         PlanError: if a layer can't be changed where it stands.
     """
     slices, attributes = _sliced(scene.draft, edit), _by_module(edit)
-    return [_change(scene, place, slices, attributes, edit) for place in scene.places]
+    configs: _Configs = {}
+    return [_change(scene, place, slices, attributes, edit, configs) for place in scene.places]
 
 
 class _Slice:
@@ -52,8 +55,11 @@ class _Slice:
         self.name, self.old, self.edit = name, old, edit
         self._new: Tensor | None = None
 
-    def origin(self, key: str) -> Sliced:
+    def origin(self, key: str) -> Computed:
         edit, shape = self.edit, tuple(self.old.shape)
+        if isinstance(edit, Widen) and self.name in edit.added:
+            axis, number = edit.added[self.name]
+            return Lengthened.of(key, axis, number, shape, edit.rows if self.old.dim() > 1 else None)
         if isinstance(edit, Widen):
             shares = edit.shares.get(self.name, {})
             return copied(key, edit.kept[self.name], shape, shares, edit.noise, edit.seed + crc32(self.name.encode()))
@@ -130,12 +136,13 @@ def _change(
     slices: Mapping[int, _Slice],
     attributes: Mapping[str, Mapping[str, Any]],
     edit: Recut,
+    configs: _Configs,
 ) -> Change:
     old = place.module
     new = _copied(old)
     origins = dict(_put_tensors(old, new, slices))
     for name in place.names:
-        _set_all(new, attributes.get(name, {}))
+        _set_all(new, attributes.get(name, {}), configs)
     told = [f"{key} {before} → {after}" for key, before, after in _set_sizes(old, new, slices)]
     told += _told_integers(place, old, attributes)
     placement = by_becoming(scene, place, new)
@@ -181,22 +188,24 @@ def _put_tensors(old: nn.Module, new: nn.Module, slices: Mapping[int, _Slice]) -
 def _refreshing(old: nn.Module, new: nn.Module, origins: Mapping[str, Origin]) -> Iterator[Step]:
     sources, tensors = _tensors(old), _tensors(new)
     for key, origin in origins.items():
-        if isinstance(origin, Sliced):
+        if isinstance(origin, Computed):
             yield Refresh(tensors[key], origin, sources)
 
 
 # --- attributes
 
 
-def _set_all(new: nn.Module, values: Mapping[str, Any]) -> None:
-    """Set attributes given as "groups", "kernel[1]" or "config.hidden_size"; a config becomes the layer's own."""
+def _set_all(new: nn.Module, values: Mapping[str, Any], configs: _Configs) -> None:
+    """Set attributes given as "groups", "kernel[1]" or "config.hidden_size".
+
+    A config is copied, as other layers have it, too; those for which it changes alike have one copy.
+    """
     state = vars(new)
-    own: set[str] = set()
+    for first in dict.fromkeys(key.partition(".")[0] for key in values if "." in key):
+        told = tuple((key, value) for key, value in values.items() if key.startswith(f"{first}."))
+        known = configs.setdefault((id(state[first]), told), shallow(state[first]))
+        state[first] = known
     for key, value in values.items():
-        first, _, rest = key.partition(".")
-        if rest and first not in own:
-            own.add(first)
-            state[first] = shallow(state[first])
         _set(state, key, value)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import importance, widening
+from torch import Tensor
+
+from .. import importance, vocabulary, widening
 from ..ends import (
     Fill,
     confirm_inputs,
@@ -15,7 +17,7 @@ from ..ends import (
     outputs_resized,
     refuse_no_number,
 )
-from ..errors import PlanError
+from ..errors import PlanError, VerificationError
 from ..folding import foldable, is_leaf
 from ..importance import Importance
 from ..inputs import followed
@@ -189,9 +191,11 @@ class StructureVerbs(Applying):
     def widen(
         self,
         target: Target,
-        width: int | float,
+        width: int | float | None = None,
         *,
         example_inputs: Any = None,
+        tokens: int | None = None,
+        rows: Tensor | None = None,
         heads: bool | None = None,
         noise: float = 0.0,
         approximate: bool = False,
@@ -207,6 +211,10 @@ class StructureVerbs(Applying):
             target: What to widen; see `select`. A coupled layer takes its whole group along; the plan lists it.
             width: How many output channels there are to be: a number when int, so many times as now when float.
             example_inputs: What the model is called with; by default the plan's.
+            tokens: Instead of `width`: how many tokens an embedding is to know. What is tied to its rows gets longer
+                with it, such as the head and its bias, at the end; so does the model's output, which is otherwise
+                never changed. A head of its own must be selected, too.
+            rows: What the new tokens begin as, (tokens, width); by default the mean of the old ones.
             heads: Of attention, True for more heads and False for wider ones; what can be exact by default.
             noise: How far the shares of the copies of one channel are apart, relative to the standard deviation of the
                 weights that they are shares of. The model computes the same, but in training the copies go different
@@ -231,13 +239,33 @@ class StructureVerbs(Applying):
 
         Source: Chen et al., Net2Net, ICLR 2016, section 2.2.
         """
-        asked = widening.Asked(target, width, heads, noise, approximate, outputs)
         given = self.example_inputs if example_inputs is None else example_inputs
-        widening.refuse_senseless(asked, given)
+        widening.refuse_neither(width, tokens, rows, given)
+        if width is None:
+            return self._with_tokens(vocabulary.Asked(target, tokens or 0, rows, outputs), given)
+        asked = widening.Asked(target, width, heads, noise, approximate, outputs)
+        widening.refuse_senseless(asked)
+        try:
+            return self._wider(asked, given)
+        except VerificationError:
+            if heads is not None:
+                raise
+            # Groups that several branches make up can't be copied as a whole, but each channel in them can.
+            return self._wider(asked._replace(heads=False), given)
+
+    def _wider(self, asked: widening.Asked, given: Any) -> Self:
         with self.in_force() as model:
             proof, sameness, edit = widening.prepare(model, asked, given)
         plan = self.then(edit)
         with plan.in_force() as model:
             proof.check(model)
             sameness.check(model)
+        return plan
+
+    def _with_tokens(self, asked: vocabulary.Asked, given: Any) -> Self:
+        with self.in_force() as model:
+            proof, edit = vocabulary.prepare(model, asked, given)
+        plan = self.then(edit)
+        with plan.in_force() as model:
+            proof.check(model)
         return plan
