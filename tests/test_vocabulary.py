@@ -165,3 +165,16 @@ def test_number_in_the_code_that_does_not_follow(ids):
     with pytest.raises(ts.VerificationError):
         ts.widen(net, "embed", tokens=13, example_inputs=ids)
     assert portrait(net) == before
+
+
+def test_saved_and_loaded(tmp_path, ids):
+    def base():
+        torch.manual_seed(4)
+        return Language()
+
+    net = base()
+    ts.widen(net, "embed", tokens=13, rows=torch.randn(2, 6), example_inputs=ids)
+    ts.save(net, tmp_path / "save", base=base)
+    loaded = ts.load(tmp_path / "save", base=base)
+    assert loaded.head.weight is loaded.embed.weight
+    assert torch.equal(loaded(ids), net(ids))

@@ -575,3 +575,23 @@ def test_temporarily():
     with ts.temporarily(ts.plan(net, x).widen("stem", 12)):
         assert net.stem.out_channels == 12
     assert portrait(net) == before
+
+
+def test_saved_and_loaded(tmp_path):
+    def base():
+        torch.manual_seed(4)
+        return built(Heads)[0]
+
+    net, x = base(), built(Heads)[1]
+    ts.widen(net, "qkv", 2.0, noise=0.1, example_inputs=x)
+    ts.save(net, tmp_path / "save", base=base)
+    loaded = ts.load(tmp_path / "save", base=base)
+    assert torch.equal(loaded(x), net(x))
+
+
+def test_a_recipe_widens_another_model_alike():
+    net, x = built(Residual)
+    other = copy.deepcopy(net)
+    ts.widen(net, "stem", 12, noise=0.1, example_inputs=x)
+    ts.plan(other).replay(ts.recipe_of(net)).apply()
+    assert torch.equal(other(x), net(x))

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..calls.places import made_for
 from ..changes import Assign, Change, Planned
-from ..edits import CallsToLayers, Edit, Fold, Insert, Prune, Remove, Replace, Resize, Wrap, takes_name
+from ..edits import CallsToLayers, Edit, Fold, Insert, Prune, Recut, Remove, Replace, Resize, Widen, Wrap, takes_name
 from ..errors import SurgeryError
 from ..layers.arguments import resolved
 from ..layers.building import tensors_of
@@ -153,7 +153,7 @@ def _resize(planned: Planned, edit: Resize, tensors: Tensors) -> dict[str, Any]:
     return {"asked": edit.asked, "layers": _grouped(groups), "attributes": attributes}
 
 
-def _prune(planned: Planned, edit: Prune, tensors: Tensors) -> dict[str, Any]:
+def _recut(planned: Planned, edit: Recut, tensors: Tensors) -> dict[str, Any]:
     kept = [
         [name, axis, tensors.add_indices(indices)] for name, axes in edit.kept.items() for axis, indices in axes.items()
     ]
@@ -165,6 +165,20 @@ def _prune(planned: Planned, edit: Prune, tensors: Tensors) -> dict[str, Any]:
         "kept": kept,
         "attributes": attributes,
         "caches": caches,
+    }
+
+
+def _widen(planned: Planned, edit: Widen, tensors: Tensors) -> dict[str, Any]:
+    shares = [
+        [name, axis, tensors.add_shares(shares)] for name, axes in edit.shares.items() for axis, shares in axes.items()
+    ]
+    return {
+        **_recut(planned, edit, tensors),
+        "shares": shares,
+        "noise": edit.noise,
+        "seed": edit.seed,
+        "added": [[name, axis, number] for name, (axis, number) in edit.added.items()],
+        "rows": None if edit.rows is None else tensors.add(edit.rows),
     }
 
 
@@ -204,7 +218,8 @@ _RECORDERS: Mapping[type[Edit], _Recorder] = {
     Remove: _remove,
     Fold: _fold,
     Resize: _resize,
-    Prune: _prune,
+    Prune: _recut,
+    Widen: _widen,
     CallsToLayers: _calls,
 }
 _KINDS: Mapping[type[Edit], str] = {

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..calls.finding import find
 from ..calls.places import layers_at, made_for
 from ..calls.rewriting import original
-from ..edits import CallsToLayers, Edit, Fold, Insert, Prune, Remove, Replace, Resize, Taking, Wrap
+from ..edits import CallsToLayers, Edit, Fold, Insert, Prune, Remove, Replace, Resize, Taking, Widen, Wrap
 from ..errors import RecipeError
 from ..layers.building import put, tensors_of
 from ..selection import Place, Selection
@@ -201,9 +201,31 @@ def _resize(model: _Model, operation: Operation, weights: bool) -> Iterator[Edit
 
 
 def _prune(model: _Model, operation: Operation, weights: bool) -> Iterator[Edit]:
+    yield Prune(**_recut(model, operation))
+
+
+def _widen(model: _Model, operation: Operation, weights: bool) -> Iterator[Edit]:
+    data, tensors = operation.data, operation.tensors
+    common, shares = _recut(model, operation), dict[str, dict[int, tuple[float, ...]]]()
+    for name, axis, given in data["shares"]:
+        found, indices = tensors.get(given), common["kept"].get(name, {}).get(axis, ())
+        if found is None or found.dtype != torch.float64 or tuple(found.shape) != (len(indices),):
+            raise RecipeError(f"the shares of {name} along axis {axis} don't fit.", name=name, expected=len(indices))
+        shares.setdefault(name, {})[axis] = tuple(found.tolist())
+    for name, axis, number in data["added"]:
+        if len(common["kept"].get(name, {}).get(axis, ())) != model.tensor(name).shape[axis] + number:
+            raise RecipeError(f"what is added to {name} doesn't fit.", name=name, got=number)
+    added = {name: (axis, number) for name, axis, number in data["added"]}
+    rows = None if data["rows"] is None else tensors.get(data["rows"])
+    yield Widen(**common, shares=shares, noise=data["noise"], seed=data["seed"], added=added, rows=rows)
+
+
+def _recut(model: _Model, operation: Operation) -> dict[str, Any]:
+    """What pruning and widening have in common."""
     data, kept = operation.data, dict[str, dict[int, tuple[int, ...]]]()
-    for name, axis, indices in data["kept"]:
-        kept.setdefault(name, {})[axis] = _indices(model.tensor(name), name, axis, operation.tensors.get(indices))
+    for name, axis, given in data["kept"]:
+        indices = _indices(model.tensor(name), name, axis, operation.tensors.get(given), data["do"] == "widen")
+        kept.setdefault(name, {})[axis] = indices
     for module, attribute, _ in data["attributes"]:
         if type(there := _attribute(model.module(module), attribute)) is not int:
             raise _no_attribute(module, attribute, there)
@@ -212,22 +234,24 @@ def _prune(model: _Model, operation: Operation, weights: bool) -> Iterator[Edit]
             raise _no_attribute(module, attribute, there)
     attributes = tuple(((module, attribute), value) for module, attribute, value in data["attributes"])
     caches = tuple((module, attribute) for module, attribute in data["caches"])
-    yield Prune(data["asked"], tuple(data["layers"]), kept, attributes, caches)
+    layers = tuple(data["layers"])
+    return {"asked": data["asked"], "layers": layers, "kept": kept, "attributes": attributes, "caches": caches}
 
 
-def _indices(tensor: Tensor, name: str, axis: int, indices: Tensor | None) -> tuple[int, ...]:
-    """What is kept along an axis, which must be there."""
+def _indices(tensor: Tensor, name: str, axis: int, indices: Tensor | None, wider: bool) -> tuple[int, ...]:
+    """What there is along an axis, which must be there; what is pruned ascends."""
     if indices is None or indices.dim() != 1 or indices.dtype != torch.int64 or not indices.numel():
         raise RecipeError(f"the list of what is kept of {name} along axis {axis} is not there, or is none.", name=name)
     size = tensor.shape[axis] if axis < tensor.dim() else 0
-    if not int(indices[0]) >= 0 or int(indices[-1]) >= size or bool((indices.diff() <= 0).any()):
+    ascend = wider or bool((indices.diff() > 0).all())
+    if int(indices.min()) < 0 or int(indices.max()) >= size or not ascend:
         raise RecipeError(
             f"what is kept of {name} along axis {axis} doesn't fit.",
-            f"expected ascending indices below {size}",
-            f"got {len(indices)} from {int(indices[0])} to {int(indices[-1])}",
+            f"expected {'' if wider else 'ascending '}indices below {size}",
+            f"got {len(indices)} from {int(indices.min())} to {int(indices.max())}",
             name=name,
             expected=size,
-            got=int(indices[-1]),
+            got=int(indices.max()),
             way_out="give the base that was altered:  base=",
         )
     return tuple(indices.tolist())
@@ -285,5 +309,6 @@ _REPLAYERS: Mapping[str, Callable[[_Model, Operation, bool], Iterator[Edit]]] = 
     "fold": _fold,
     "resize": _resize,
     "prune": _prune,
+    "widen": _widen,
     "calls": _calls,
 }

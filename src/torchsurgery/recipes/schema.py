@@ -113,15 +113,43 @@ def _number_or_labels(value: Field) -> None:
                 item.text(what="a label or its number")
 
 
+_RECUT = "do asked layers kept attributes caches"
+_LIST = r"\d{1,9}"
+
+
 def _prune(operation: Field) -> None:
-    members = operation.members("do asked layers kept attributes caches")
+    _recut(operation.members(_RECUT))
+
+
+def _widen(operation: Field) -> None:
+    members = operation.members(f"{_RECUT} shares noise seed added rows")
+    _recut(members)
+    for row in members["shares"].items():
+        tensor, axis, shares = row.row(3)
+        tensor.text(_NAME, "the name of a tensor")
+        axis.whole(0, 15)
+        shares.text(_LIST, "the name of a list of shares")
+    noise = members["noise"]
+    if type(noise.value) not in (int, float) or not 0 <= noise.value < float("inf"):
+        noise.refuse("a number, zero or more")
+    members["seed"].whole(0, _MOST)
+    for row in members["added"].items():
+        tensor, axis, number = row.row(3)
+        tensor.text(_NAME, "the name of a tensor")
+        axis.whole(0, 15)
+        number.whole(1, _MOST)
+    if members["rows"].value is not None:
+        members["rows"].text(_LIST, "the name of a tensor, or null")
+
+
+def _recut(members: Mapping[str, Field]) -> None:
     members["asked"].text()
     _names(members["layers"], 0)
     for row in members["kept"].items(1):
         tensor, axis, indices = row.row(3)
         tensor.text(_NAME, "the name of a tensor")
         axis.whole(0, 15)
-        indices.text(r"\d{1,9}", "the name of a list of indices")
+        indices.text(_LIST, "the name of a list of indices")
     for row in members["attributes"].items():
         module, attribute, value = row.row(3)
         module.text(_NAME, "the name of a module")
@@ -154,5 +182,6 @@ KINDS: Mapping[str, Callable[[Field], None]] = {
     "fold": _fold,
     "resize": _resize,
     "prune": _prune,
+    "widen": _widen,
     "calls": _calls,
 }

@@ -31,7 +31,7 @@ class Unwritable(Exception):
 
 @dataclass
 class Tensors:
-    """The tensors that belong to data, each under a short name; equal index lists are kept once."""
+    """The tensors that belong to data, each under a short name; equal lists are kept once."""
 
     found: dict[str, Tensor] = field(default_factory=dict)
     _names: dict[Any, str] = field(default_factory=dict)
@@ -45,6 +45,10 @@ class Tensors:
     def add_indices(self, indices: tuple[int, ...]) -> str:
         """The name of a list of indices."""
         return self._named(indices, lambda: torch.tensor(indices, dtype=torch.int64))
+
+    def add_shares(self, shares: tuple[float, ...]) -> str:
+        """The name of a list of shares."""
+        return self._named(shares, lambda: torch.tensor(shares, dtype=torch.float64))
 
     def _named(self, key: Any, make: Callable[[], Tensor]) -> str:
         if key not in self._names:

@@ -15,7 +15,10 @@ from .accounts import carried
 from .layers import layer
 from .words import MOST, columns, few, first_shape, listed, plural
 
-_SYMBOL = {"replace": "-/+", "insert": "+", "remove": "-", "wrap": "-/+", "prune": "~", "widen": "~", "call": "+", "follow": "↳"}
+_SYMBOL = {
+    **{"replace": "-/+", "insert": "+", "remove": "-", "wrap": "-/+"},
+    **{"prune": "~", "widen": "~", "call": "+", "follow": "↳"},
+}
 _LEGEND = "+ insert   - remove   -/+ replace or wrap   ~ resize   ↳ follows from the edit"
 _WIDEST = 70
 
