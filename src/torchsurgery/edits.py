@@ -121,7 +121,7 @@ class Tied(NamedTuple):
 
     Attributes:
         channels: How many there are.
-        gone: How many of them go.
+        gone: How many of them go; below zero, how many come.
         giving: The layers that give them, normalisations included.
         taking: The layers that take them.
         paths: Ways from the first layer to others: its name, the operations between, the other's name.

@@ -17,6 +17,7 @@ from .coupling.bundles import Bundle, Bundles
 from .coupling.copies import Copies, Grown
 from .coupling.groups import Coupling
 from .coupling.integers import Unsolved
+from .coupling.ties import ties
 from .coupling.tracing import arguments_of, trace
 from .edits import Widen, target_in_words
 from .errors import CouplingError
@@ -160,11 +161,11 @@ def prepare(model: nn.Module, asked: Asked, inputs: Any) -> tuple[Proof, Samenes
         cut.kept,
         tuple(cut.attributes.items()),
         caches,
-        {},
-        cut.mixing,
-        cut.shares,
-        asked.noise,
-        seed,
+        mixing=cut.mixing,
+        ties=tuple(ties(coupling, 1 - copies.times)),
+        shares=cut.shares,
+        noise=asked.noise,
+        seed=seed,
     )
     proof = Proof(coupling, cut, np.zeros(coupling.classes.count, bool), inputs, asked.outputs)
     return proof, Sameness.of(model, asked, layers, inputs), edit

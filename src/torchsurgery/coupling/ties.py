@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..edits import Tied
+from .atoms import Axis
 from .groups import Coupling, Group, in_steps
 from .solving import Flags
 
@@ -12,16 +13,16 @@ from .solving import Flags
 _MOST = 12
 
 
-def ties(coupling: Coupling, dead: Flags) -> Iterator[Tied]:
-    """One for each group that loses channels, the groups in the order of the model's layers.
+def ties(coupling: Coupling, gone: Flags | Axis) -> Iterator[Tied]:
+    """One for each group that loses or gets channels, the groups in the order of the model's layers.
 
     Args:
         coupling: The traced model.
-        dead: Which prime classes go.
+        gone: Which prime classes go; or how many of each go, below zero where more come.
     """
-    groups = (group for group in coupling.groups if dead[group.channels].any() and group.giving)
+    groups = (group for group in coupling.groups if gone[group.channels].any() and group.giving)
     for group in sorted(groups, key=lambda group: int(group.channels.min())):
-        yield Tied(len(group), int(dead[group.channels].sum()), group.giving, group.taking, tuple(_paths(group)))
+        yield Tied(len(group), int(gone[group.channels].sum()), group.giving, group.taking, tuple(_paths(group)))
 
 
 def _paths(group: Group) -> Iterator[tuple[str, ...]]:

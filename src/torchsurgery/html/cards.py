@@ -65,7 +65,9 @@ def _edit(item: Planned) -> str:
 
 
 def _particulars(item: Planned) -> Iterator[str]:
-    accounts = dict.fromkeys(carried(change) for change in item.changes if change.kind not in ("follow", "prune"))
+    accounts = dict.fromkeys(
+        carried(change) for change in item.changes if change.kind not in ("follow", "prune", "widen")
+    )
     yield from few([escape(account) for account in accounts if account])
     if item.skipped:
         yield f"left out, as they lie inside of what is replaced: {listed(map(code, item.skipped))}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from ..edits import Prune, Tied
+from ..edits import Recut, Tied
 from ..reports import Report
 from ..text.words import plural
 from .markup import escape
@@ -16,8 +16,8 @@ _CHARACTER, _LINE, _GAP, _PAD = 6.7, 26, 34, 8
 
 
 def diagrams(report: Report) -> str:
-    """The groups of all edits that take channels away; nothing where there are none."""
-    ties = [tied for item in report.planned if isinstance(item.edit, Prune) for tied in item.edit.ties]
+    """The groups of all edits that take channels away or give more; nothing where there are none."""
+    ties = [tied for item in report.planned if isinstance(item.edit, Recut) for tied in item.edit.ties]
     if not ties:
         return ""
     figures = "\n".join(_figure(tied) for tied in ties[:_MOST])

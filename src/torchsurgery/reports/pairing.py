@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import nn
 
 from ..changes import Change, Planned
-from ..edits import Prune
+from ..edits import Recut
 from ..measuring import Stats
 from ..stats import Row
 from ..text import layer
@@ -143,7 +143,7 @@ def _why(change: Change, name: str, number: int, leaders: Mapping[str, str], nam
 def _leaders(item: Planned) -> dict[str, str]:
     """Of what follows, the first layer that it follows, where the edit knows."""
     found: dict[str, str] = {}
-    if not isinstance(item.edit, Prune):
+    if not isinstance(item.edit, Recut):
         return found
     for tied in item.edit.ties:
         leader = next((name for name in tied.giving if name in item.edit.layers), None)
