@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 import torchsurgery as ts
+from torchsurgery.layers.converting import convert
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -276,6 +277,31 @@ RELATIVES = [
     (nn.PReLU, nn.PReLU, {"num_parameters": lambda old: old.num_parameters}),
     (nn.Linear, ts.LowRankLinear, {"rank": lambda old: min(old.weight.shape)}),
 ]
+
+
+def test_predicted_errors_on_real_activations(minilm, crepe):
+    """Layer norms as RMS norms are about as far off as is predicted; of batch norms no error is predicted, but said."""
+    inputs = {}
+
+    def note(module, args, answer):
+        inputs[module] = args[0], answer
+
+    for network, kind in ((minilm, nn.LayerNorm), (crepe, nn.BatchNorm2d)):
+        handles = [m.register_forward_hook(note) for m in network.model.modules() if isinstance(m, kind)]
+        with torch.no_grad():
+            network.run(network.model)
+        for handle in handles:
+            handle.remove()
+    for old, (x, y) in inputs.items():
+        new, asked = (nn.RMSNorm, {}) if isinstance(old, nn.LayerNorm) else (nn.GroupNorm, {"num_groups": 4})
+        conversion = convert(old, new, asked)
+        with torch.no_grad():
+            measured = float((ts.like(old, new, **asked)(x) - y).norm() / y.norm())
+        if new is nn.RMSNorm:
+            assert 0.5 * conversion.error < measured < 1.5 * conversion.error
+        else:
+            assert conversion.error is None and "to be trained" in conversion.remarks[0] and measured > 0.1
+    assert len(inputs) == 13 + 6
 
 
 # --- ts.fold

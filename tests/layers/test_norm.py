@@ -3,7 +3,7 @@ import itertools
 
 import pytest
 import torch
-from holding import converted, difference, hold
+from holding import converted, difference, hold, relative
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -128,6 +128,41 @@ def test_layer_to_rms():
     back = like(new, nn.LayerNorm)
     assert back.bias is None and back.weight is old.weight
     assert torch.equal(like(new, nn.LayerNorm, bias=True).bias, torch.zeros(6, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("shape", [(64,), (6, 10)])
+@pytest.mark.parametrize(("old", "new"), [(nn.LayerNorm, nn.RMSNorm), (nn.RMSNorm, nn.LayerNorm)])
+@pytest.mark.parametrize("affine", [True, False])
+def test_the_predicted_error_of_leaving_the_mean_in_is_the_measured_one(shape, old, new, affine):
+    layer = randomised(old(shape, 1e-5, affine, **DOUBLE))
+    if affine and old is nn.LayerNorm:
+        layer.bias.data.mul_(0.1)
+    conversion, other = converted(layer, new)
+    x = torch.randn(4000, *shape, dtype=torch.float64)
+    assert relative(layer, other, x) == pytest.approx(conversion.error, rel=0.05)
+
+
+def test_nothing_is_predicted_without_values_or_for_another_eps():
+    assert convert(nn.LayerNorm(6, device="meta"), nn.RMSNorm).error is None
+    assert convert(nn.LayerNorm(6), nn.RMSNorm, {"eps": 0.1}).error is None
+    assert convert(nn.LayerNorm(6), nn.RMSNorm, {"elementwise_affine": False}).error is None
+
+
+@pytest.mark.parametrize(
+    ("new", "options"),
+    [
+        (nn.GroupNorm, {"num_groups": 2}),
+        (nn.InstanceNorm2d, {}),
+        (nn.LayerNorm, {"normalized_shape": (8, 4, 5)}),
+        (nn.RMSNorm, {"normalized_shape": (8, 4, 5)}),
+    ],
+)
+def test_what_a_batch_norm_loses_is_not_predicted_but_said(new, options):
+    old = randomised(nn.BatchNorm2d(8, **DOUBLE)).eval()
+    conversion, layer = converted(old, new, **options)
+    assert conversion.fidelity is Fidelity.APPROXIMATE and conversion.error is None
+    assert conversion.remarks == ("each sample is normed by itself: to be trained",)
+    assert relative(old, layer, images(2) * 3 + 1) > 0.1
 
 
 @settings(max_examples=40)
