@@ -29,6 +29,7 @@ from .layers.registry import conversion as conversion
 from .layers.arguments import divisor as divisor
 from .layers.converting import like as like
 from .layers.frozen import FrozenBatchNorm as FrozenBatchNorm
+from .layers.identities import identity_like as identity_like
 from .layers.separate import SeparateAttention as SeparateAttention
 from .layers.thin import AsymmetricConv2d as AsymmetricConv2d
 from .layers.thin import LowRankConv1d as LowRankConv1d

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+import torchsurgery as ts
 from torchsurgery.errors import ConfigError
 from torchsurgery.layers.conversion import Fidelity
 from torchsurgery.layers.converting import convert
@@ -86,3 +87,46 @@ def test_the_error_of_leaving_inputs_out_is_the_measured_one():
     assert float((y - z).norm() / y.norm()) == pytest.approx(conversion.error, rel=0.03)
     assert conversion.remarks == ("channels 40–63 are no longer seen",)
     assert convert(nn.Linear(4, 6, device="meta"), nn.Linear, {"in_features": 3}).error is None
+
+
+# --- a map that is flattened
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 2), st.integers(1, 3), st.booleans())
+def test_flatten_and_linear_are_a_convolution_over_the_whole_map(axes, channels, bias):
+    sizes = (3, 2, 4)[: axes + 1]
+    old = nn.Linear(channels * torch.Size(sizes).numel(), 5, bias, dtype=torch.float64)
+    x = torch.randn(2, channels, *sizes, dtype=torch.float64)
+    conversion, conv = converted(old, CONVS[axes], kernel_size=sizes)
+    assert (
+        conversion.fidelity is Fidelity.EXACT
+        and conv.in_channels == channels
+        and "not flattened" in conversion.remarks[0]
+    )
+    assert torch.allclose(conv(x).flatten(1), old(x.flatten(1)), rtol=1e-10, atol=1e-10)
+    larger = torch.nn.functional.pad(x, (0, 1) * (axes + 1))
+    assert torch.allclose(conv(larger)[(..., *[0] * (axes + 1))], old(x.flatten(1)), rtol=1e-10, atol=1e-10)
+    conversion, back = converted(conv, nn.Linear, in_features=old.in_features)
+    assert conversion.fidelity is Fidelity.EXACT and torch.equal(back.weight, old.weight)
+
+
+def test_in_a_network_the_flatten_goes_behind():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 6 * 6, 10))
+    x = torch.randn(2, 3, 8, 8)
+    before = net(x)
+    ts.plan(net).remove("1").replace("2", nn.Conv2d, kernel_size=6).insert(nn.Flatten(), after="2").apply()
+    assert torch.allclose(net(x), before, atol=1e-5)
+    assert net[:2](torch.randn(1, 3, 20, 20)).shape == (1, 4, 18, 18)
+
+
+def test_a_grouped_convolution_over_the_whole_map():
+    old = nn.Conv2d(4, 6, 3, stride=2, groups=2, dtype=torch.float64)
+    x = torch.randn(2, 4, 3, 3, dtype=torch.float64)
+    conversion, new = converted(old, nn.Linear, in_features=36)
+    assert conversion.fidelity is Fidelity.EXACT
+    assert torch.allclose(new(x.flatten(1)), old(x).flatten(1), rtol=1e-10, atol=1e-10)
+    with pytest.raises(ConfigError, match="in_features=36"):
+        convert(old, nn.Linear)
+    with pytest.raises(ConfigError, match="does not look at each place"):
+        convert(nn.Conv2d(4, 6, 3, padding=1), nn.Linear, {"in_features": 36})

@@ -63,3 +63,32 @@ def test_torchs_own_without_a_rule_promise_nothing():
     found, new = converted(nn.Conv2d(2, 3, 3, padding=1), nn.MaxPool2d)
     assert found.fidelity is Fidelity.INITIALISED and "no rule relates Conv2d to MaxPool2d" in found.remarks[0]
     assert new.kernel_size == (3, 3) and found.lost == ("weight", "bias")
+
+
+def test_classes_by_their_full_names(registry):
+    conversion(f"{Scaled.__module__}.{Scaled.__qualname__}", nn.Linear)(lambda pair: "by name")
+    assert convert_rule(Scaled, nn.Linear) == "by name" and convert_rule(nn.Linear, nn.Linear) != "by name"
+    assert nn.Linear in targets_of(Scaled)
+    with pytest.raises(ConfigError, match="is none"):
+        conversion(nn.Linear, "torch.nn.Linear")
+
+
+def convert_rule(old, new):
+    rule, *_ = registry_module.rule_for(old, new)
+    return rule(None) if rule.__name__ == "<lambda>" else rule
+
+
+def test_a_rule_that_reads_for_itself(registry):
+    class Forgets(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.linear = nn.Linear(width, width)
+
+    def rule(pair):
+        given = {"in_features": pair.old.linear.in_features, "out_features": pair.old.linear.out_features}
+        return pair.carry(given, {"weight": "linear.weight", "bias": "linear.bias"}, Fidelity.EXACT)
+
+    conversion(Forgets, nn.Linear)(registry_module.reads_itself(rule))
+    old = Forgets(3)
+    found, new = converted(old, nn.Linear)
+    assert found.fidelity is Fidelity.EXACT and new.weight is old.linear.weight and not found.lost

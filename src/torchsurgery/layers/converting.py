@@ -24,7 +24,7 @@ from .conversion import EMPTY, Conversion, Fidelity
 from .fresh import on_meta
 from .pair import Pair
 from .refusals import class_refusal, own_forward, refuse
-from .registry import rule_for
+from .registry import needs_arguments, rule_for
 
 
 def convert(
@@ -56,7 +56,8 @@ def convert(
     rule, base, known = found_rule
     if type(old).forward is not base.forward and not accept_subclass and not issubclass(new, type(old)):
         raise own_forward(old, base, new)
-    result = rule(Pair(old, new, _config(old, base, new, values), values))
+    config = _config(old, base, new, values) if needs_arguments(rule) else EMPTY
+    result = rule(Pair(old, new, config, values))
     return result if new.forward is known.forward else _with_own_forward(result)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,14 +10,15 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..origins import Computed, Origin
-from .arguments import argument_check
-from .conv import CONVS, axes_of
+from .arguments import argument_check, is_whole
+from .conv import CONVS, axes_of, windows_of
 from .conversion import Conversion, Fidelity
 from .fills import filled
 from .growing import first, moved, resized
 from .kernels import regrouped
 from .pair import Pair
 from .registry import conversion
+from .windows import Window, per_axis, times
 
 
 @conversion(nn.Linear, nn.Linear)
@@ -54,40 +56,49 @@ def _loses_bias(pair: Pair, result: Conversion) -> bool:
 
 @conversion(nn.Linear, CONVS)
 def linear_to_conv(pair: Pair) -> Conversion:
-    """A convolution that looks at one place; the channels lie on axis 1 then, no longer on the last."""
-    axes = axes_of(pair.new)
-    given = {"in_channels": pair.config["in_features"], "out_channels": pair.config["out_features"], "kernel_size": 1}
-    weight = Computed(("weight",), lambda tensor: tensor.reshape(*tensor.shape, *[1] * axes).clone(), "reshaped", True)
-    if any(pair.overrides.get(name, value) not in (value, (value,) * axes) for name, value in given.items()):
-        return pair.carry(given, _blank_bias(pair, outputs="out_channels"), uses=["in_features", "out_features"])
-    if pair.overrides.get("groups", 1) != 1:
-        return pair.carry(given, _blank_bias(pair, outputs="out_channels"), uses=["in_features", "out_features"])
-    origins = {"weight": weight, **_blank_bias(pair, outputs="out_channels")}
-    result = pair.carry(given, origins, Fidelity.EXACT, uses=["in_features", "out_features"])
-    moved = [f"{name}={pair.overrides[name]}" for name in ("stride", "padding") if pair.overrides.get(name)]
-    if moved or _loses_bias(pair, result):
+    """A convolution that looks at one place, or at all of a map that is no longer flattened; channels on axis 1."""
+    axes, uses = axes_of(pair.new), ("in_features", "out_features")
+    kernel = per_axis(pair.overrides.get("kernel_size", 1), axes)
+    inputs, outputs = pair.config["in_features"], pair.config["out_features"]
+    taps = math.prod(kernel) if all(is_whole(size, 1) for size in kernel) else 0
+    given = {"in_channels": inputs, "out_channels": outputs, "kernel_size": 1}
+    fits = taps and len(kernel) == axes and inputs % taps == 0
+    if fits:
+        given |= {"in_channels": inputs // taps, "kernel_size": kernel}
+    asked = any(pair.overrides.get(name, given[name]) != given[name] for name in ("in_channels", "out_channels"))
+    blank = _blank_bias(pair, outputs="out_channels")
+    if asked or not fits or pair.overrides.get("groups", 1) != 1:
+        return pair.carry(given, blank, uses=uses)
+
+    def reshape(weight: Tensor) -> Tensor:
+        return weight.reshape(outputs, -1, *kernel).clone()
+
+    origins = {"weight": Computed(("weight",), reshape, "reshaped", True), **blank}
+    result = pair.carry(given, origins, Fidelity.EXACT, uses=uses)
+    if any(pair.overrides.get(name) for name in ("stride", "padding")) or _loses_bias(pair, result):
         return result.limited(Fidelity.APPROXIMATE)
-    return result
+    whole = f"takes maps of {times(kernel)} that are not flattened, and gives one place"
+    return result if taps == 1 else result.limited(Fidelity.EXACT, None, whole)
 
 
 @conversion(CONVS, nn.Linear)
 def conv_to_linear(pair: Pair) -> Conversion:
-    """The other way round, where the convolution looks at one place only, and at every place."""
+    """The other way round, where the convolution looks at each place by itself, or at all of a map at once."""
     config = pair.config
-    ones = (1,) * axes_of(type(pair.old))
-    sizes = {name: config[name] for name in ("kernel_size", "stride", "padding") if name in config}
-    if (
-        sizes["kernel_size"] != ones
-        or sizes["stride"] != ones
-        or sizes["padding"] not in ("same", "valid", (0,) * len(ones))
-    ):
+    taps = math.prod(config["kernel_size"])
+    flat = taps > 1 and pair.overrides.get("in_features") == config["in_channels"] * taps
+    windows = windows_of(config, pair.old)
+    alone = all(window == Window(1, dilation=window.dilation) for window in windows)
+    whole = flat and all(window.dilation == 1 and window.left == window.right == 0 for window in windows)
+    if not (alone or whole):
+        size = config["in_channels"] * taps
         raise ConfigError(
             f"{type(pair.old).__name__} can't be made a Linear: it does not look at each place by itself.",
             expected="kernel_size=1, stride=1, padding=0",
-            got=sizes,
-            way_out="ts.like(conv, nn.Conv2d, kernel_size=1) cuts the kernel first",
+            got={name: config[name] for name in ("kernel_size", "stride", "padding") if name in config},
+            way_out=f"for maps as large as the kernel, flattened:  ts.like(conv, nn.Linear, in_features={size})",
         )
-    given = {"in_features": config["in_channels"], "out_features": config["out_channels"]}
+    given = {"in_features": config["in_channels"] * taps, "out_features": config["out_channels"]}
 
     def reshape(tensor: Tensor) -> Tensor:
         return regrouped(tensor, config["groups"], 1).flatten(1)

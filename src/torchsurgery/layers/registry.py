@@ -14,14 +14,17 @@ from .conversion import Conversion
 # From a `Pair` to what it comes to.
 Rule = Callable[[Any], Conversion]
 Classes = type[nn.Module] | tuple[type[nn.Module], ...]
-_RULES: dict[tuple[type, type], Rule] = {}
+# Classes of libraries that are not imported go by their full names.
+Named = Classes | tuple[str, ...]
+_RULES: dict[tuple[type | str, type], Rule] = {}
+_READING: set[Rule] = set()
 
 
-def conversion(old: Classes, new: Classes) -> Callable[[Rule], Rule]:
+def conversion(old: Named, new: Classes) -> Callable[[Rule], Rule]:
     """Registers a rule for turning an `old` layer into a `new` one; subclasses of both are covered.
 
     Args:
-        old: The class, or the classes, to come from.
+        old: The class, or the classes, to come from; or their full names, where they are not to be imported.
         new: The class, or the classes, to go to.
 
     Returns:
@@ -42,6 +45,8 @@ def conversion(old: Classes, new: Classes) -> Callable[[Rule], Rule]:
     """
     named: tuple[Any, ...] = (*_classes(old), *_classes(new))
     for cls in named:
+        if isinstance(cls, str) and cls in _classes(old):
+            continue
         if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
             raise ConfigError(
                 f"a conversion is between classes of layers, and {cls!r} is none.",
@@ -56,7 +61,18 @@ def conversion(old: Classes, new: Classes) -> Callable[[Rule], Rule]:
     return register
 
 
-def _classes(classes: Classes) -> tuple[type[nn.Module], ...]:
+def reads_itself(rule: Rule) -> Rule:
+    """Marks a rule that reads what it needs off the layer: its arguments as a whole need not be recoverable."""
+    _READING.add(rule)
+    return rule
+
+
+def needs_arguments(rule: Rule) -> bool:
+    """Whether a rule has to be given the old layer's constructor arguments."""
+    return rule not in _READING
+
+
+def _classes(classes: Any) -> tuple[Any, ...]:
     return classes if isinstance(classes, tuple) else (classes,)
 
 
@@ -64,17 +80,22 @@ def _classes(classes: Classes) -> tuple[type[nn.Module], ...]:
 def rule_for(old: type, new: type) -> tuple[Rule, type[nn.Module], type[nn.Module]] | None:
     """The rule of the nearest classes, the old layer's first, and the two classes that it was registered for."""
     for a in old.__mro__:
-        for b in new.__mro__:
-            if (a, b) in _RULES:
-                return _RULES[a, b], a, b
+        for key in (a, _full_name(a)):
+            for b in new.__mro__:
+                if (key, b) in _RULES:
+                    return _RULES[key, b], a, b
     return None
+
+
+def _full_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def targets_of(old: type) -> list[type]:
     """The classes that a layer of class `old` has rules for, the nearest first."""
-    return list(dict.fromkeys(b for base in old.__mro__ for a, b in _RULES if a is base))
+    return list(dict.fromkeys(b for base in old.__mro__ for a, b in _RULES if a in (base, _full_name(base))))
 
 
 def registered() -> set[type]:
     """The classes that there are rules for."""
-    return {old for old, _ in _RULES}
+    return {old for old, _ in _RULES if isinstance(old, type)}

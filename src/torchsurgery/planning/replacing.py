@@ -17,7 +17,8 @@ from ..edits import Edit, Remove, Replace, takes_name
 from ..errors import ConfigError, PlanError, SurgeryError
 from ..layers.assembling import build, sources_of
 from ..layers.building import tensors_of
-from ..layers.conversion import Conversion, Converter
+from ..layers.channels import IN
+from ..layers.conversion import Conversion, Converter, Fidelity
 from ..layers.converting import convert
 from ..origins import Computed, Initialised, Origin, Same
 from ..selection import Place
@@ -81,7 +82,8 @@ def _by_class(scene: Scene, place: Place, kind: type[nn.Module], arguments: Mapp
     old = place.module
     # That a subclass is to be converted as its base was settled by the guard: it was asked for by its own class.
     change = by_conversion(scene, place, convert(old, kind, arguments, accept_subclass=place.asked is type(old)))
-    if arguments:
+    # What is exact without having been given a width takes what is there in another shape, such as a map unflattened.
+    if arguments and (change.fidelity is not Fidelity.EXACT or not arguments.keys().isdisjoint(IN)):
         refuse_misfit(scene, place, change.new)
     return change
 
