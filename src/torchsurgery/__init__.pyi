@@ -46,7 +46,7 @@ from .models import build as build
 from .plans import Plan as Plan
 from .plans import plan as plan
 from .recipes import Recipe as Recipe
-from .recipes.registry import register as register
+from .recipes.naming import register as register
 from .selection import Place as Place
 from .selection import Selection as Selection
 from .selection import select as select

@@ -1,8 +1,9 @@
 """What was done to a model, as data that comes to the same on a fresh base; it names classes and holds no code.
 
 strict       JSON from anywhere, read so that whatever is wrong with it is an error that says where
-registry     the classes and functions that data may name
-values       constructors' arguments as data · specs  layers as data
+naming       the classes and functions that data may name
+values       constructors' arguments as data · typed  whether they are of the types declared
+specs        layers as data
 structure    what a model is made of, line by line, and its sha256
 schema       which operations there are, and what each may say
 recipe       operations in order, between two structures

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import RecipeError
-from . import registry
+from . import naming
 from .schema import VERSION, checked_operations
 from .strict import Field, canonical, read_json
 from .structure import Structure
@@ -98,7 +98,7 @@ class Recipe:
     def needs(self) -> tuple[str, ...]:
         """Keys of classes and functions that have to be registered where it is loaded, and aren't here."""
         found = (key for operation in self.operations for key in _keys(operation.data))
-        return tuple(dict.fromkeys(key for key in found if registry.entry_of(key) is None))
+        return tuple(dict.fromkeys(key for key in found if naming.entry_of(key) is None))
 
     def document(self) -> dict[str, Any]:
         """What is written to a file; the tensors and the structures' lines lie elsewhere."""
@@ -117,7 +117,7 @@ class Recipe:
 
 
 def _keys(data: Any) -> Iterator[str]:
-    """Keys of the registry in the data of an operation."""
+    """Keys of classes and functions in the data of an operation."""
     if isinstance(data, Mapping):
         for name, value in data.items():
             if name in ("class", "factory", "function", "retype") and isinstance(value, str):

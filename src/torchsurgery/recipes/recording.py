@@ -16,7 +16,7 @@ from ..layers.arguments import resolved
 from ..layers.building import tensors_of
 from ..layers.conversion import Converter
 from ..origins import Same
-from . import registry, ways
+from . import naming, ways
 from .recipe import Operation
 from .specs import Describing
 from .strict import canonical
@@ -38,7 +38,7 @@ def _replace(planned: Planned, edit: Replace, tensors: Tensors) -> dict[str, Any
 
 def _replacement(change: Change, edit: Replace, describing: Describing) -> dict[str, Any]:
     if vars(change.old) is vars(change.new):
-        return {"retype": registry.key_of(type(change.new))}
+        return {"retype": naming.key_of(type(change.new))}
     data: dict[str, Any] = {}
     new: Any = edit.new
     if isinstance(new, type):
@@ -57,7 +57,7 @@ def _by(change: Change, kind: type, arguments: Mapping[str, Any], describing: De
         given = describing.arguments(resolved(change.old, kind, arguments), None)
     except (SurgeryError, Unwritable):
         return {}
-    return {"by": {"class": registry.key_of(kind), "arguments": given}}
+    return {"by": {"class": naming.key_of(kind), "arguments": given}}
 
 
 def _insert(planned: Planned, edit: Insert, tensors: Tensors) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _layer(
     required: bool = True,
 ) -> Any:
     """The data of a new layer: the call that the user gave, where it is known here, else what makes such a layer."""
-    if isinstance(given, type) or (given is not None and registry.is_registered(given)):
+    if isinstance(given, type) or (given is not None and naming.is_registered(given)):
         try:
             return _call(change, given, arguments, describing)
         except Unwritable:
@@ -97,19 +97,19 @@ def _layer(
     except Unwritable:
         # Who loads it can register a function under this key.
         unknown = given if given is not None and not isinstance(given, nn.Module) else type(layer)
-        return {"factory": registry.key_of(unknown), "arguments": {}} if required else None
+        return {"factory": naming.key_of(unknown), "arguments": {}} if required else None
 
 
 def _call(change: Change, given: Any, arguments: Mapping[str, Any], describing: Describing) -> dict[str, Any]:
     if not isinstance(given, type):
-        return {"factory": registry.key_of(given), "arguments": describing.arguments(arguments, None)}
+        return {"factory": naming.key_of(given), "arguments": describing.arguments(arguments, None)}
     parameters = [p.name for p in inspect.signature(given).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     if not parameters or type(change.new) is not given:
         raise Unwritable(f"{given.__name__} takes no layer by name")
     first, *others = parameters
     named = {others[0]: change.name} if takes_name(given, arguments) else {}
     values = {**describing.arguments(arguments, None), **named}
-    return {"class": registry.key_of(given), "arguments": {first: {"layer": {"old": ""}}, **values}}
+    return {"class": naming.key_of(given), "arguments": {first: {"layer": {"old": ""}}, **values}}
 
 
 def _carries(change: Change, prefix: str) -> dict[str, Any]:

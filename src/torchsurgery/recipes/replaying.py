@@ -18,7 +18,7 @@ from ..errors import RecipeError
 from ..layers.building import put, tensors_of
 from ..selection import Place, Selection
 from ..tree import Draft
-from . import registry, ways
+from . import naming, ways
 from .recipe import Operation
 from .specs import Building
 from .values import read
@@ -134,12 +134,12 @@ def _replace(model: _Model, operation: Operation, weights: bool) -> Iterator[Edi
     made = []
     for group in operation.data["layers"]:
         if "retype" in group:
-            kind: Any = registry.entry_of(group["retype"]).thing  # type: ignore[union-attr]  # was checked
+            kind: Any = naming.entry_of(group["retype"]).thing  # type: ignore[union-attr]  # was checked
             yield Replace(model.selection(group["at"], True), kind)
         elif "layer" in group and not (weights and {"by", "way"} & group.keys()):
             made.append(group)
         elif "by" in group:
-            kind = registry.entry_of(group["by"]["class"]).thing  # type: ignore[union-attr]  # was checked
+            kind = naming.entry_of(group["by"]["class"]).thing  # type: ignore[union-attr]  # was checked
             arguments = _arguments(group["by"]["arguments"], operation)
             yield Replace(model.selection(group["at"], True), kind, arguments)
         else:

@@ -20,8 +20,9 @@ from ..edits import takes_name
 from ..errors import RecipeError, SurgeryError
 from ..layers.building import signature_of
 from ..layers.config import arguments_of
-from . import registry, values
+from . import naming, values
 from .strict import Field
+from .typed import hints_of, refuse_other_type
 from .values import Tensors, Unwritable
 
 CONTAINERS: tuple[type[nn.Module], ...] = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -71,12 +72,12 @@ class Describing:
         kind = type(layer)
         if kind in CONTAINERS:
             parts = [[name, self._layer(part, inside)] for name, part in layer._modules.items() if part is not None]
-            return {"class": registry.key_of(kind), "parts": parts}
+            return {"class": naming.key_of(kind), "parts": parts}
         try:
             given = arguments_of(layer)
         except SurgeryError as error:
             raise Unwritable(f"{kind.__name__}: {str(error).splitlines()[-1].strip()}") from error
-        return {"class": registry.key_of(kind), "arguments": self.arguments(given, kind, inside)}
+        return {"class": naming.key_of(kind), "arguments": self.arguments(given, kind, inside)}
 
     def arguments(self, given: Mapping[str, Any], kind: Any, inside: Mapping[int, str] = {}) -> dict[str, Any]:
         """Arguments as data, but for those that are what they are by default."""
@@ -123,10 +124,13 @@ def checked_call(key: Field, arguments: Field, depth: int = 0) -> None:
     entry = values.known(key)
     is_layer = isinstance(entry.thing, type) and issubclass(entry.thing, nn.Module)
     signature = signature_of(entry.thing) if is_layer else None  # type: ignore[arg-type]
+    hints = hints_of(entry.thing) if is_layer else {}
     for name, value in arguments.entries():
         if signature is not None and name not in signature.names and not signature.takes_any:
             arguments.refuse(f"arguments of {key.value}: {', '.join(signature.names) or 'none'}", name)
         values.checked(value, checked, depth)
+        if is_layer and name in hints:
+            refuse_other_type(value, hints[name])
         _fits(value, entry.schema.get(name), key.value)
         if name in _REPEATS and isinstance(value.value, int):
             value.whole(0, _MOST_REPEATS if name != "n_classes" else 2**31)
@@ -197,7 +201,7 @@ class Building:
                 raise RecipeError(f"nothing was put at {data['placed']!r} that another layer could share.")
             return _inside(self.placed[data["placed"]], data["path"], f"the layer at {data['placed']!r}")
         key: str = data["class"] if "class" in data else data["factory"]
-        function: Callable[..., Any] = registry.entry_of(key).thing  # type: ignore[union-attr]  # was checked
+        function: Callable[..., Any] = naming.entry_of(key).thing  # type: ignore[union-attr]  # was checked
         if "parts" in data:
             container: nn.Module = function()
             for part_name, part in data["parts"]:

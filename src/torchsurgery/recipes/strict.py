@@ -121,6 +121,7 @@ def read_json(data: bytes, where: str, most: int = MOST_BYTES, most_items: int =
             parse_float=_finite,
             parse_constant=_no_constant,
         )
+        canonical(value)  # which half of a character can't be
     except (ValueError, RecursionError) as error:
         reason = "nesting without end" if isinstance(error, RecursionError) else str(error)
         raise RecipeError(

@@ -43,7 +43,7 @@ _WORDS = frozenset(
 _PLAIN = (bool, int, float, str)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Structure:
     """The lines of one model.
 
@@ -62,6 +62,12 @@ class Structure:
     def sha256(self) -> str:
         """What two models of the same structure have in common, and no others."""
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return self.text == other.text if isinstance(other, Structure) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.text)
 
     @classmethod
     def of_text(cls, text: str) -> Structure:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import RecipeError
-from . import registry
+from . import naming
 from .strict import Field
 
 _MOST = 2**62
@@ -87,9 +87,9 @@ def written(value: Any, tensors: Tensors, layer: Callable[[nn.Module], Any]) -> 
     if isinstance(value, Tensor):
         return {"tensor": tensors.add(value)}
     if isinstance(value, type):
-        return {"class": registry.key_of(value)}
-    if registry.is_registered(value):
-        return {"function": registry.key_of(value)}
+        return {"class": naming.key_of(value)}
+    if naming.is_registered(value):
+        return {"function": naming.key_of(value)}
     raise Unwritable(f"a value of {type(value).__name__} can't be written down: {value!r}"[:200])
 
 
@@ -141,14 +141,14 @@ def _checked_tag(value: Field, layer: Callable[[Field, int], None], depth: int) 
         value.refuse("tuple, dict, layer, class, function, dtype, number or tensor", tag)
 
 
-def known(key: Field) -> registry.Entry:
+def known(key: Field) -> naming.Entry:
     """What a key stands for.
 
     Raises:
         RecipeError: if nothing is registered under it.
     """
     text = key.text(r"[^\x00-\x1f]{1,200}", "the key of a class or a function")
-    entry = registry.entry_of(text)
+    entry = naming.entry_of(text)
     if entry is None:
         name = text.rpartition(".")[2].strip("<>") or "MyLayer"
         raise RecipeError(
@@ -182,7 +182,7 @@ def read(data: Any, tensors: dict[str, Tensor], layer: Callable[[Any], nn.Module
     if tag == "layer":
         return layer(inside)
     if tag in ("class", "function"):
-        return registry.entry_of(inside).thing  # type: ignore[union-attr]  # was checked
+        return naming.entry_of(inside).thing  # type: ignore[union-attr]  # was checked
     if tag == "dtype":
         return _DTYPES[inside]
     if tag == "number":

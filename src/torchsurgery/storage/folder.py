@@ -297,14 +297,16 @@ def opened(folder: Path) -> Iterator[Save]:
                     name=error.filename,
                     way_out="get the folder again from where it came, or save again",
                 ) from None
+            except OSError as error:
+                raise _unreadable(folder, error) from error
             yield Save(folder, files, handles)
             return
 
 
 def _open(folder: Path, file: Written) -> BinaryIO:
     path = folder / file.name
-    # Without waiting: it could be a pipe.
-    handle = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
+    # Not waited for: it could be a pipe.
+    handle = _plainly(path)
     found = os.fstat(handle.fileno())
     if not stat.S_ISREG(found.st_mode) or found.st_size != file.size:
         handle.close()
@@ -330,6 +332,8 @@ def _committed(folder: Path, required: bool = False) -> Files:
         if not required:
             return {}
         raise _no_save(folder) from None
+    except OSError as error:
+        raise _no_save(folder) if isinstance(error, NotADirectoryError) else _unreadable(path, error) from error
     document = read_json(data, str(path), _MOST_COMMIT)
     members = document.members("format version files")
     members["format"].one_of(FORMAT)
@@ -352,9 +356,22 @@ def _committed(folder: Path, required: bool = False) -> Files:
 
 
 def _start_of(path: Path) -> bytes:
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    with os.fdopen(handle, "rb") as file:
-        return file.read(_MOST_COMMIT + 1) if stat.S_ISREG(os.fstat(handle).st_mode) else b""
+    with _plainly(path) as file:
+        return file.read(_MOST_COMMIT + 1) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+
+
+def _plainly(path: Path) -> BinaryIO:
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags), "rb")
+
+
+def _unreadable(path: Path, error: OSError) -> RecipeError:
+    return RecipeError(
+        f"{error.filename if isinstance(error.filename, str) else path} can't be read: {error.strerror or error}.",
+        name=str(path),
+        got=error,
+        way_out="save again, or get the folder again from where it came",
+    )
 
 
 def _no_save(folder: Path) -> RecipeError:

@@ -1,0 +1,30 @@
+"""Almost-right recipes: whatever is in them, a RecipeError or a model, and nothing is imported."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import fuzzing
+
+
+def test_twenty_thousand_almost_right_recipes():
+    good, foreign = fuzzing.run(20_000)
+    assert foreign == []
+    assert 1_000 < good < 19_000  # both sides are reached
+
+
+def test_bytes_that_are_no_recipe_at_all():
+    import random
+
+    import torchsurgery as ts
+    from torchsurgery.recipes.recipe import read_recipe
+
+    draw = random.Random(0)
+    for length in range(300):
+        data = bytes(draw.randrange(256) for _ in range(length))
+        try:
+            read_recipe(data, "recipe.json")
+        except ts.RecipeError as error:
+            assert str(error).startswith("recipe.json: ")
+        else:
+            raise AssertionError(data)
