@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, overload
 
 from torch import Tensor, nn
 
+from . import markup
 from .calls.places import functions_in, pending, with_calls
 from .calls.rewriting import original
 from .errors import SelectionError
@@ -152,9 +153,14 @@ class Selection:
         )
 
     def __repr__(self) -> str:
+        return "\n  ".join([self._head(), *_rows(self)])
+
+    def _repr_html_(self) -> str:
+        return markup.shown(self._head(), markup.Table((), [_cells(p) for p in self.places], codes={0, 1}).html())
+
+    def _head(self) -> str:
         total = len(Draft(self.model).spots())
-        head = f"Selection of {len(self)} of {total} modules of {type(self.model).__name__}"
-        return "\n  ".join([head, *_rows(self)])
+        return f"Selection of {len(self)} of {total} modules of {type(self.model).__name__}"
 
     def _with(self, places: Iterable[Place]) -> Selection:
         return Selection(self.model, tuple(places))
@@ -380,14 +386,17 @@ def _parents(name: str) -> Iterator[str]:
 
 def _rows(selection: Selection, most: int = 12) -> list[str]:
     """The selected layers, one a line, long lists folded with a count."""
-    places = selection.places[:most]
-    names = [" = ".join(name or "(the model)" for name in place.names) for place in places]
-    width = max(map(len, names), default=0)
-    rows = []
-    for name, place in zip(names, places, strict=True):
-        text, more, _ = repr(place.module).partition("\n")
-        rows.append(f"{name:<{width}}  {_call(place.module)}{text}{' … )' if more else ''}")
+    cells = [_cells(place) for place in selection.places[:most]]
+    width = max((len(name) for name, _ in cells), default=0)
+    rows = [f"{name:<{width}}  {layer}" for name, layer in cells]
     return rows + ([f"… {len(selection) - most} more"] if len(selection) > most else [])
+
+
+def _cells(place: Place) -> tuple[str, str]:
+    """A layer's names, and the layer."""
+    text, more, _ = repr(place.module).partition("\n")
+    names = " = ".join(name or "(the model)" for name in place.names)
+    return names, f"{_call(place.module)}{text}{' … )' if more else ''}"
 
 
 def _call(module: nn.Module) -> str:

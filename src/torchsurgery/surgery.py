@@ -20,7 +20,7 @@ from .checks import check as run_check
 from .collecting import collection_paused
 from .distributed import recount_buffers
 from .errors import PlanError, SurgeryError
-from .html import save
+from .html import edits_shown, save
 from .layers.assembling import sources_of
 from .layers.building import tensors_of
 from .origins import Same
@@ -171,6 +171,10 @@ class Surgery:
 
     def __repr__(self) -> str:
         return text.surgery_line(self.model_name, self.changes, self.before, self.after, self.in_force)
+
+    def _repr_html_(self) -> str:
+        caption = repr(self).partition("\n")[0]
+        return edits_shown(caption, self.planned, text.Side(self.before), text.Side(self.after))
 
 
 def perform(

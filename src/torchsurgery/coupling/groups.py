@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from .. import markup
 from ..errors import CouplingError, SelectionError
 from .atoms import Axis, Reason, Where
 from .families import Families
@@ -265,12 +266,19 @@ class Coupling:
         return f"Coupling of {self.model_name}: {len(self.groups)} groups in {len(self.record.leaves)} tensors{ops}"
 
     def __str__(self) -> str:
-        rows = [repr(self), *(f"  {group!r}" for group in self.groups)]
+        rows = [*(f"{group!r}" for group in self.groups), *self._limits()]
+        return "\n  ".join([repr(self), *rows])
+
+    def _repr_html_(self) -> str:
+        rows = [(f"{len(g):,}", _listed(g.giving), _listed(g.taking)) for g in self.groups]
+        table = markup.Table(("channels", "given by", "taken by"), rows, codes={1, 2}, numbers={0})
+        return markup.shown(repr(self), table.html(), *(f"<p>{markup.escape(line)}</p>" for line in self._limits()))
+
+    def _limits(self) -> Iterator[str]:
         if self.unseen:
-            rows.append(f"  not run: {_listed(self.unseen)}")
+            yield f"not run: {_listed(self.unseen)}"
         if self.unknown:
-            rows.append(f"  not known: {_listed(list(self.unknown))}  (ts.rule adds one)")
-        return "\n".join(rows)
+            yield f"not known: {_listed(list(self.unknown))}  (ts.rule adds one)"
 
 
 def in_words(reason: Reason) -> str:

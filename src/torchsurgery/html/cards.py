@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..changes import Planned
+from ..markup import code, escape, spaced
 from ..reports import Report
 from ..stats import count, in_bytes, in_seconds, share, short
 from ..text import carried
-from ..text.words import few, listed, plural
-from .markup import code, escape, in_shapes, spaced
+from ..text.words import few, first_shape, listed, plural
 
 _NOT_RUN = "not run"
 
@@ -27,7 +27,7 @@ def _cards(report: Report) -> Iterator[str]:
         yield _card("MACs", macs[1], macs[0], share(was.macs, now.macs) if was.inputs and now.inputs else "")
     yield _card("weights", in_bytes(now.bytes), in_bytes(was.bytes), share(was.bytes, now.bytes))
     if was.inputs or now.inputs:
-        shapes = [in_shapes(stats.output) if stats.inputs else _NOT_RUN for stats in (was, now)]
+        shapes = [first_shape(stats.output) if stats.inputs else _NOT_RUN for stats in (was, now)]
         yield _card("output", shapes[1], shapes[0], "" if shapes[0] == shapes[1] else "changes", warn=True)
     if report.runs:
         before, after = (run.seconds[""] for run in report.runs)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from ..markup import code, escape, spaced
 from ..reports import Report
 from ..reports.pairing import Pair
 from ..reports.running import Run, difference
 from ..stats import in_seconds
-from .markup import NONE, bar, code, escape, spaced
+from .bars import bar
 
+_NONE = "–"
 _MOST = 40  # layers that are shown
 _SMALLEST = 1e-8  # where the scale of differences begins
 _TITLE = "Time and answers of each layer"
@@ -79,18 +81,18 @@ def _line(before: Run, after: Run, pair: Pair) -> _Line:
 
 
 def _row(line: _Line, longest: float) -> str:
-    ratio = f"× {line.after / line.before:.2f}" if line.before and line.after else NONE
+    ratio = f"× {line.after / line.before:.2f}" if line.before and line.after else _NONE
     times = f"<span>{spaced(in_seconds(line.after or line.before))}</span>{bar(line.before, line.after, longest)}"
     kind = f' class="{line.kind}"' if line.kind else ""
     return (
-        f'<tr{kind}><th scope="row">{code(line.name)}</th><td>{times if line.slowest else NONE}</td><td>{ratio}</td>'
+        f'<tr{kind}><th scope="row">{code(line.name)}</th><td>{times if line.slowest else _NONE}</td><td>{ratio}</td>'
         f"<td>{_difference(line)}</td></tr>"
     )
 
 
 def _difference(line: _Line) -> str:
     if line.apart is None:
-        return '<span class="dim">another shape</span>' if line.in_both else NONE
+        return '<span class="dim">another shape</span>' if line.in_both else _NONE
     if not line.apart:
         return "none"
     long = 1 - math.log10(max(line.apart, _SMALLEST)) / math.log10(_SMALLEST)

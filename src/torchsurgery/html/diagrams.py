@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from ..edits import Recut, Tied
+from ..markup import escape
 from ..reports import Report
 from ..text.words import plural
-from .markup import escape
 
 _MOST = 24  # drawings on one page
 _CHARACTER, _LINE, _GAP, _PAD = 6.7, 26, 34, 8

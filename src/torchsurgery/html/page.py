@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 
+from ..markup import escape, style
 from ..reports import Report
 from ..text.words import plural
+from .bars import lengths
 from .cards import cards, checks, edits
 from .charts import chart
 from .diagrams import diagrams
-from .markup import escape, style
 from .tree import tree
 
 
@@ -50,9 +51,7 @@ def _policy(sheet: str) -> str:
 
 
 def _sheet() -> str:
-    # One rule for each length that a bar can have: see `markup.bar`.
-    lengths = "".join(f".w{i}::before,.n{i}::after{{width:{i / 2:g}%}}" for i in range(201))
-    return style("page.css") + lengths
+    return style(__package__, "page.css") + lengths()
 
 
 def _title(report: Report) -> str:
@@ -93,7 +92,7 @@ def _modules(report: Report) -> list[str]:
     ]
     legend += ["grey before, blue after"] if report.planned else []
     legend += ["k, M, G: 10³, 10⁶, 10⁹"]
-    legend += ["MACs: one multiplication and addition each"] if _inputs(report) else []
+    legend += ["MACs: one multiply-add each, of matrix products and convolutions"] if _inputs(report) else []
     filtering = '<input type="checkbox" id="changed"><label for="changed">changed modules only</label>'
     return [
         "<section>\n<h2>Modules</h2>",

@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..markup import code, escape, spaced
 from ..reports import Report
 from ..reports.pairing import Pair
 from ..stats import Cost, count, share, short
-from .markup import bar, code, escape, in_shapes, spaced
+from ..text.words import first_shape
+from .bars import bar
 
 _SYMBOLS = {
     "replace": ("-/+", "replaced"),
@@ -95,7 +97,7 @@ class _Drawn:
         yield _words(pair)
         both = pair.before, pair.after
         if self.was_run:
-            yield told_apart(*(in_shapes(row.output) if row else "" for row in both))
+            yield told_apart(*(first_shape(row.output) if row else "" for row in both))
         was, now = (row.total if row else Cost() for row in both)
         yield _numbers(was.params, now.params, self.params)
         if self.was_run:

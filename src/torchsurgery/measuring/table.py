@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .. import text
+from .. import markup, text
 from ..stats import Cost, Row
 
 
@@ -55,6 +56,20 @@ class Stats:
 
     def __str__(self) -> str:
         return text.tree(self.rows, self.inputs, self.device)
+
+    def _repr_html_(self) -> str:
+        top = [row for row in self.rows if row.depth < 2]
+        every = (
+            []
+            if len(top) == len(self.rows)
+            else [markup.folded(f"all {len(self.rows):,} modules", self._table(self.rows))]
+        )
+        told = markup.escape(text.input_line(self.inputs, self.device))
+        return markup.shown(repr(self), f"<p>{told}</p>", self._table(top), *every)
+
+    def _table(self, rows: Sequence[Row]) -> str:
+        cells = [text.row_cells(row, self.total, bool(self.inputs)) for row in rows]
+        return markup.Table(text.HEAD, cells, codes={0}, numbers={3, 4, 5}, seen=len(rows)).html()
 
     def __repr__(self) -> str:
         return text.totals_line(self.rows)

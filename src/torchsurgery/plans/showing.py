@@ -9,8 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ..errors import TraceError
-from ..html import save
+from ..errors import PlanError, TraceError
+from ..html import edits_shown, save
 from ..measuring import inspect
 from ..reports import gather
 from ..text import PlanView, Side, plan_text
@@ -30,12 +30,15 @@ class Showing(Applying):
             now = inspect(self.draft.model, self.example_inputs)
             with self.in_force() as model:
                 later = inspect(model, self.example_inputs)
-        except TraceError:
+        except (TraceError, PlanError):  # or it has been applied since, and the model is no longer as it was
             return before, after
         return replace(before, macs=now.macs, output=now.output), replace(after, macs=later.macs, output=later.output)
 
     def __str__(self) -> str:
         return self.text()
+
+    def _repr_html_(self) -> str:
+        return edits_shown(repr(self), self.planned, *self.sides)
 
     def text(self, view: PlanView | None = None) -> str:
         """The plan as it is printed: each edit with its layers, the totals, and what to know before it is applied.

@@ -12,7 +12,7 @@ from ..changes import Change, Planned
 from ..edits import Recut
 from ..measuring import Stats
 from ..stats import Row
-from ..text import layer
+from ..text import layer, row_words
 from .renaming import Names
 
 _LONGEST = 120  # characters that describe a layer
@@ -103,19 +103,11 @@ def _mark(pair: Pair) -> bool:
 
 
 def _words(before: Row | None, after: Row | None, done: _Done | None) -> tuple[str, str]:
-    words = tuple(_short(row) for row in (before, after))
+    words = tuple(row_words(row) if row else "" for row in (before, after))
     if done is not None and words[0] == words[1]:  # what has changed is not in the short words
         words = tuple(layer(module) for module in (done.old, done.new))
     one, other = (text if len(text) <= _LONGEST else f"{text[: _LONGEST - 2]} …" for text in words)
     return one, other
-
-
-def _short(row: Row | None) -> str:
-    if row is None:
-        return ""
-    if row.configuration.startswith("×"):
-        return f"{row.type} {row.configuration}"
-    return f"{row.type}({row.configuration})" if row.configuration else row.type
 
 
 def _all_done(planned: Sequence[Planned], names: Names) -> dict[str, _Done]:

@@ -73,7 +73,7 @@ def plan_text(model: nn.Module, planned: Sequence[Planned], before: Side, after:
     order = {name: i for i, (name, _) in enumerate(model.named_modules(remove_duplicate=False))}
     for i, item in enumerate(planned, 1):
         blocks.append("\n".join(edit_rows(i, item, order, view)))
-    blocks.append("\n".join(_totals(before, after)))
+    blocks.append("\n".join(columns(totals(before, after))))
     if warnings := [f"! {c.name}: {warning}" for item in planned for c in item.changes for warning in c.warnings]:
         blocks.append("\n".join(warnings if view.all else few(warnings)))
     return "\n\n".join([*blocks, plan_line(model, planned, before.size, after.size)])
@@ -95,7 +95,7 @@ def edit_rows(number: int, planned: Planned, order: Mapping[str, int], view: Pla
     yield f"{number}  {planned.edit.describe()}    {plural(len(own), 'module')}{shared} · {', '.join(means)}"
     changes = _in_order(planned.changes, order)
     shown = changes if view.all else changes[:MOST]
-    yield from _aligned([_cells(change) for change in shown])
+    yield from _aligned([change_cells(change) for change in shown])
     if hidden := changes[len(shown) :]:
         yield f"     … {len(hidden)} more{_whereabouts(hidden)}  ({view.more})"
     if planned.skipped:
@@ -127,7 +127,7 @@ def _by_reason(left: Mapping[str, str]) -> dict[str, list[str]]:
     return reasons
 
 
-def _cells(change: Change) -> tuple[str, str, str, str, str]:
+def change_cells(change: Change) -> tuple[str, str, str, str, str]:
     """Symbol, name, before → after, difference in parameters, account."""
     if change.kind == "follow" and change.new is change.old:
         return _SYMBOL[change.kind], _label(change), carried(change), "", ""
@@ -175,7 +175,8 @@ def _label(change: Change) -> str:
     return " = ".join(name or "(the model)" for name in change.names)
 
 
-def _totals(before: Side, after: Side) -> Iterator[str]:
+def totals(before: Side, after: Side) -> list[tuple[str, str, str, str]]:
+    """What the whole model has and computes: a head, then a row for each quantity, before, after and the change."""
     rows = [
         ("", "before", "after", "change"),
         _compared("params", before.size.params, after.size.params, count),
@@ -185,7 +186,7 @@ def _totals(before: Side, after: Side) -> Iterator[str]:
         rows.insert(2, _compared("MACs", before.macs, after.macs, short))
         same = before.output == after.output
         rows.append(("output", first_shape(before.output), first_shape(after.output), "same" if same else "changes"))
-    yield from columns(rows)
+    return rows
 
 
 def _compared(name: str, before: int, after: int, written: Callable[[int], str]) -> tuple[str, str, str, str]:

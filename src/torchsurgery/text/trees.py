@@ -10,7 +10,7 @@ from .words import columns, first_shape, plural
 
 Inputs = Sequence[tuple[tuple[int, ...], str]]
 
-_HEAD = ("module", "type", "output shape", "params", "%", "MACs", "")
+HEAD = ("module", "type", "output shape", "params", "%", "MACs", "")
 _BAR = 12  # characters that stand for the whole model
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _SIBLINGS = 16  # rows of one parent that are shown before they are folded
@@ -50,7 +50,7 @@ def tree(rows: Sequence[Row], inputs: Inputs, device: str, view: View = _PLAIN) 
     """
     shown = list(_shown(rows, view))
     run = bool(inputs)
-    table = [_HEAD, *(_cells(label, row, rows[0].total, run) for label, row in shown)]
+    table = [HEAD, *(_cells(label, row, rows[0].total, run) for label, row in shown)]
     if view.names is not None:
         table.append(_sum_cells([row for _, row in shown if isinstance(row, Row)], rows[0].total, run))
     body = "\n".join(_fitted(table, view.width))
@@ -121,9 +121,20 @@ def _below(
 
 
 def _cells(label: str, row: Row | _Folded, whole: Cost, run: bool) -> tuple[str, ...]:
-    kind, shape = ("", "") if isinstance(row, _Folded) else (_kind(row), first_shape(row.output))
+    kind, shape = ("", "") if isinstance(row, _Folded) else (row_words(row), first_shape(row.output))
     kind = "" if kind == label else kind
     return (label, kind, shape, *_numbers(row.total, whole, run))
+
+
+def row_cells(row: Row, whole: Cost, run: bool) -> tuple[str, ...]:
+    """A row's cells below those of `HEAD`, its name indented by how deep it lies.
+
+    Args:
+        row: The module.
+        whole: The costs of the model.
+        run: Whether it was run.
+    """
+    return _cells("  " * row.depth + (row.name.rpartition(".")[2] or row.type), row, whole, run)
 
 
 def _sum_cells(rows: Sequence[Row], whole: Cost, run: bool) -> tuple[str, ...]:
@@ -146,7 +157,8 @@ def _bar(part: int, whole: int) -> str:
     return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
 
 
-def _kind(row: Row) -> str:
+def row_words(row: Row) -> str:
+    """A module with its arguments in short: `Conv2d(3, 64, k7, s2)`, `Sequential ×2 BasicBlock`."""
     if row.configuration.startswith("×"):
         return f"{row.type} {row.configuration}"
     return f"{row.type}({row.configuration})" if row.configuration else row.type
