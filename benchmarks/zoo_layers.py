@@ -12,24 +12,12 @@ eval, from the same seed as before: all outputs and all buffers are compared, an
 
 from __future__ import annotations
 
-import argparse
 import collections
-import csv
-import hashlib
-import importlib
-import importlib.metadata
-import multiprocessing
-import os
-import platform
 import random
 import re
-import signal
-import sys
 import time
-import warnings
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,15 +27,11 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from zoo_models import Inputs, Subject, subjects
+from zoo_running import Study, carry_out, code_of
 
 import torchsurgery as ts
 
-RESULTS = Path(__file__).parent / "results" / "zoo_layers.csv"
-VERSIONS = ("torch", "torchvision", "timm", "transformers")
-CODE = hashlib.sha256(
-    b"".join(p.read_bytes() for p in sorted(Path(ts.__path__[0], "layers").glob("*.py")))
-).hexdigest()[:8]
-SECONDS = 180  # for one model
+CODE = code_of("layers/*.py")
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 
 
@@ -248,92 +232,7 @@ def seed() -> None:
 
 
 def main() -> None:
-    options = parsed()
-    done = {} if options.fresh else kept()
-    chosen = [s for s in subjects() if not options.names or any(name in s.name for name in options.names)]
-    todo = [s for s in chosen if options.names or to_be_run(done.get((s.library, s.name)), options.missing)]
-    print(f"{len(chosen)} models, {len(todo)} to be run on {options.processes} processes", flush=True)
-    for row in rows(todo, options.processes):
-        done[row.library, row.model] = row
-        print(line(row), flush=True)
-        write(done)  # each time: whatever ends this run, the next one goes on from here
-    summary([done[s.library, s.name] for s in chosen])
-
-
-def to_be_run(row: Row | None, missing: bool) -> bool:
-    return row is None or bool(row.problem) or (row.code != CODE and not missing)
-
-
-def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="parts of the names of models")
-    parser.add_argument("--fresh", action="store_true", help="forget the results that are there")
-    parser.add_argument("--missing", action="store_true", help="leave results of older code as they are")
-    parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
-    return parser.parse_args()
-
-
-def rows(todo: list[Subject], processes: int) -> Iterator[Row]:
-    """The rows as they come in, from processes that are replaced now and then, their memory with them."""
-    global TODO
-    TODO = todo
-    for library in {subject.library for subject in todo}:
-        importlib.import_module(IMPORTED[library])  # once, before the processes part
-    with multiprocessing.get_context("fork").Pool(processes, begin, maxtasksperchild=8) as pool:
-        yield from pool.imap_unordered(measure_by_number, range(len(todo)), chunksize=1)
-
-
-TODO: list[Subject] = []  # what the processes find when they part
-IMPORTED = {"torchvision": "torchvision", "timm": "timm", "transformers": "transformers.modeling_utils"}
-
-
-def begin() -> None:
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # what models log is not of interest here
-
-
-def measure_by_number(number: int) -> Row:
-    signal.signal(signal.SIGALRM, too_long)
-    signal.alarm(SECONDS)
-    return measure(TODO[number])
-
-
-def too_long(*_: object) -> None:
-    raise TimeoutError(f"takes more than {SECONDS} seconds")
-
-
-# --- what is written and printed
-
-
-def versions() -> str:
-    found = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in VERSIONS)
-    return f"# {found}, Python {platform.python_version()}"
-
-
-def kept() -> dict[tuple[str, str], Row]:
-    """The rows of the results, if they are of the versions that are installed."""
-    if not RESULTS.is_file():
-        return {}
-    first, *lines = RESULTS.read_text(encoding="utf-8").splitlines()
-    if first != versions():
-        return {}
-    numbers = {field.name: int for field in fields(Row) if field.type == "int"} | {"seconds": float}
-    found = [
-        Row(**{name: numbers.get(name, str)(value) for name, value in entry.items()})  # type: ignore[arg-type]
-        for entry in csv.DictReader(lines)
-    ]
-    return {(row.library, row.model): row for row in found}
-
-
-def write(done: dict[tuple[str, str], Row]) -> None:
-    order = {(subject.library, subject.name): place for place, subject in enumerate(subjects())}
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("w", encoding="utf-8", newline="") as file:
-        file.write(f"{versions()}\n")
-        table = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
-        table.writeheader()
-        table.writerows(asdict(done[key]) for key in sorted(done.keys() & order.keys(), key=order.__getitem__))
+    summary(carry_out(STUDY))
 
 
 def line(row: Row) -> str:
@@ -373,6 +272,17 @@ def refusals(found: Iterable[Row]) -> list[tuple[int, int, str]]:
             models[reason] += 1
     return [(number, models[reason], reason) for reason, number in layers.most_common()]
 
+
+STUDY = Study(
+    doc=__doc__,
+    file="zoo_layers.csv",
+    row=Row,
+    measure=measure,
+    subjects=subjects,
+    code=CODE,
+    versions=("torch", "torchvision", "timm", "transformers"),
+    line=line,
+)
 
 if __name__ == "__main__":
     main()

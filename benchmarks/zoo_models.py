@@ -1,4 +1,4 @@
-"""The models that zoo_layers.py takes apart: how each is built, small where that can be chosen, and its inputs.
+"""The models of the zoo benchmarks: how each is built, small where that can be chosen, and its inputs.
 
 All weights are random; nothing is downloaded. The libraries are imported in functions, so that one that is not asked
 for need not be there.
@@ -9,12 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]  # positional, by keyword
+IMPORTED = {
+    "torchvision": "torchvision",
+    "timm": "timm",
+    "transformers": "transformers.modeling_utils",
+    "with heads": "transformers.modeling_utils",
+}
 
 
 @dataclass(frozen=True)
@@ -30,8 +37,21 @@ class Subject:
 
 def subjects(libraries: tuple[str, ...] = ("transformers", "timm", "torchvision")) -> Iterator[Subject]:
     """All models of the libraries; the quick ones first."""
+    from zoo_transformers import of_transformers
+
     for library in libraries:
         yield from {"torchvision": of_torchvision, "timm": of_timm, "transformers": of_transformers}[library]()
+
+
+def as_used() -> Iterator[Subject]:
+    """As people use them: transformers with their heads, too; and pictures of the size that a model is made for."""
+    from zoo_transformers import composed, of_transformers, with_heads
+
+    yield from with_heads()
+    yield from composed()
+    yield from of_transformers()
+    yield from of_timm(number=1)
+    yield from of_torchvision(small=False)
 
 
 def images(size: int | tuple[int, ...], number: int = 2) -> Inputs:
@@ -56,22 +76,29 @@ _SMALLER: dict[str, dict[str, Any]] = {
 _FRAMES = {"s3d": (16, 224, 224), "mvit_v1_b": (16, 224, 224), "mvit_v2_s": (16, 224, 224)}
 
 
-def of_torchvision() -> Iterator[Subject]:
+def of_torchvision(small: bool = True) -> Iterator[Subject]:
+    """With small pictures; else of the models' own size, as far as that can be run in seconds."""
+    for name, kind in torchvision_kinds().items():
+        training = _detection_training if kind == "detection" else None
+        shrunk = small or kind == "detection" or name == "vit_h_14"
+        inputs = _classified_natively(name) if kind == "classification" and not shrunk else _KINDS[kind](name)
+        yield Subject("torchvision", name, _torchvision(name, shrunk), inputs, training)
+
+
+def torchvision_kinds() -> dict[str, str]:
+    """Each of torchvision's models and what it is for; what is made to be quantized is for classification, too."""
     import torchvision.models as models
 
-    kinds = {model: kind for kind in _KINDS for model in models.list_models(module=getattr(models, kind))}
-    for name in models.list_models():
-        kind = kinds.get(name, "classification")
-        training = _detection_training if kind == "detection" else None
-        yield Subject("torchvision", name, _torchvision(name), _KINDS.get(kind, _classified)(name), training)
+    kinds = {model: kind for kind in _KINDS for model in models.list_models(module=getattr(models, kind, models))}
+    return {name: kinds.get(name, "classification") for name in models.list_models()}
 
 
-def _torchvision(name: str) -> Callable[[], nn.Module]:
+def _torchvision(name: str, small: bool) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
         import torchvision.models as models
 
         plain = {"weights": None, "weights_backbone": None} if "weights_backbone" in _takes(name) else {"weights": None}
-        return models.get_model(name, **plain, **_of_prefix(_SMALLER, name, {}))
+        return models.get_model(name, **plain, **(_of_prefix(_SMALLER, name, {}) if small else {}))
 
     return build
 
@@ -91,6 +118,10 @@ def _of_prefix(table: dict[str, Any], name: str, default: Any) -> Any:
 def _classified(name: str) -> Callable[[nn.Module], Inputs]:
     size = 56 if name == "vit_h_14" else _of_prefix(_SIZES, name.removeprefix("quantized_"), 64)
     return lambda model: images(size)
+
+
+def _classified_natively(name: str) -> Callable[[nn.Module], Inputs]:
+    return lambda model: images(299 if name.endswith("inception_v3") else 224, 1)
 
 
 def _filmed(name: str) -> Callable[[nn.Module], Inputs]:
@@ -118,7 +149,13 @@ def _target() -> dict[str, Tensor]:
     return {"boxes": boxes, "labels": labels, "masks": masks, "keypoints": points}
 
 
-_KINDS = {"video": _filmed, "detection": _detected, "optical_flow": _flowing, "segmentation": _classified}
+_KINDS = {
+    "classification": _classified,
+    "video": _filmed,
+    "detection": _detected,
+    "optical_flow": _flowing,
+    "segmentation": _classified,
+}
 
 
 # --- timm: of every family, the smallest as far as names tell
@@ -137,13 +174,13 @@ _RATHER = {
 _DEPTH = {"deepseek_vit_412m": 2, "gemma4_vit_167m": 2, "qwen3_vit_88m": 2}
 
 
-def of_timm() -> Iterator[Subject]:
+def of_timm(number: int = 2) -> Iterator[Subject]:
     import timm
 
     for module in timm.list_modules():
         if names := timm.list_models(module=module):
             name = _RATHER.get(module, min(names, key=_size_by_name))
-            yield Subject("timm", f"{module}: {name}", _timm(name), _timm_images)
+            yield Subject("timm", f"{module}: {name}", _timm(name), partial(_timm_images, number=number))
 
 
 def _size_by_name(name: str) -> tuple[bool, int, int, str]:
@@ -160,98 +197,8 @@ def _timm(name: str) -> Callable[[], nn.Module]:
     return build
 
 
-def _timm_images(model: nn.Module) -> Inputs:
+def _timm_images(model: nn.Module, number: int) -> Inputs:
     told: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
     channels, *size = told["input_size"]
     size = size if told.get("fixed_input_size") else [min(256, side) for side in size]
-    return (torch.randn(2, channels, *size),), {}
-
-
-# --- transformers: a tiny network of each of these architectures
-
-_TEXT = """
-    albert bamba bart bert bert-generation big_bird bigbird_pegasus blenderbot bloom camembert canine codegen cohere
-    convbert ctrl deberta deberta-v2 distilbert electra ernie esm falcon fnet gemma gemma2 gemma3_text glm gpt2
-    gpt_bigcode gpt_neo gpt_neox gptj granite gpt_oss helium ibert layoutlm led lfm2 llama longformer longt5 m2m_100
-    mamba mamba2 marian mbart megatron-bert mistral mixtral mobilebert modernbert mpnet mpt mvp nemotron
-    nystromformer olmo olmo2 opt pegasus persimmon phi phi3 plbart prophetnet qwen2 qwen2_moe qwen3 qwen3_moe
-    recurrent_gemma reformer rembert roberta roc_bert roformer rwkv smollm3 splinter squeezebert stablelm starcoder2
-    switch_transformers t5 umt5 xglm xlm xlm-roberta xlnet xmod yoso
-"""
-_VISION = """
-    beit convnext convnextv2 cvt data2vec-vision deit dinov2 focalnet levit mobilenet_v2 mobilevit poolformer pvt
-    regnet resnet segformer swiftformer swin swinv2 vit vit_mae vit_msn
-"""
-_SOUND = "hubert sew unispeech wav2vec2 wavlm"
-
-_TINY: dict[str, Any] = {
-    **{"vocab_size": 96, "hidden_size": 32, "intermediate_size": 64, "max_position_embeddings": 64, "pad_token_id": 0},
-    **{"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2},
-}
-_SOUND_TINY = {"conv_dim": (16, 16), "conv_stride": (5, 4), "conv_kernel": (10, 8), "num_feat_extract_layers": 2}
-# What an architecture asks for beside that; None takes one of the arguments away.
-_FURTHER: dict[str, dict[str, Any]] = {
-    "bamba": {"mamba_n_heads": 4, "mamba_d_head": 16, "attn_layer_indices": [1]},
-    "bigbird_pegasus": {"attention_type": "original_full"},
-    "big_bird": {"attention_type": "original_full"},
-    "codegen": {"rotary_dim": 8},
-    "ctrl": {"dff": 64},
-    "distilbert": {"hidden_dim": 64},
-    "esm": {"position_embedding_type": "rotary"},
-    "gptj": {"rotary_dim": 8},
-    "helium": {"head_dim": 8},
-    "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
-    "longformer": {"attention_window": 8},
-    "mamba2": {"num_heads": 8, "head_dim": 8, "n_groups": 2},
-    "opt": {"word_embed_proj_dim": 32, "ffn_dim": 64},
-    "plbart": {"encoder_attention_heads": 4, "decoder_attention_heads": 4},
-    "prophetnet": {"num_hidden_layers": None, "num_encoder_layers": 2, "num_decoder_layers": 2},
-    "qwen2_moe": {"num_experts": 4, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 64},
-    "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
-    "gpt_oss": {"num_local_experts": 4},
-    "recurrent_gemma": {"lru_width": 32, "use_cache": False, "num_hidden_layers": 3},
-    "reformer": {"axial_pos_embds_dim": (16, 16), "axial_pos_shape": (4, 4), "attn_layers": ["local", "local"]},
-    "roc_bert": {"pronunciation_vocab_size": 96, "shape_vocab_size": 96},
-    "squeezebert": {"embedding_size": 32},
-    "xlnet": {"max_position_embeddings": None, "d_inner": 64, "d_head": 8},
-    "xmod": {"languages": ("en_XX",), "default_language": "en_XX"},
-}
-
-
-def of_transformers() -> Iterator[Subject]:
-    for name in _TEXT.split():
-        yield Subject("transformers", name, _transformer(name, _TINY), _text)
-    for name in _VISION.split():
-        yield Subject("transformers", name, _transformer(name, _seeing(name)), _pictures)
-    for name in _SOUND.split():
-        yield Subject("transformers", name, _transformer(name, _TINY | _SOUND_TINY), _sound)
-
-
-def _seeing(name: str) -> dict[str, Any]:
-    columnar = {"beit", "data2vec-vision", "deit", "dinov2", "vit", "vit_mae", "vit_msn"}
-    return {**_TINY, "image_size": 32, "patch_size": 8} if name in columnar else {}
-
-
-def _transformer(name: str, tiny: dict[str, Any]) -> Callable[[], nn.Module]:
-    def build() -> nn.Module:
-        from transformers import AutoConfig, AutoModel
-
-        arguments = {key: value for key, value in (tiny | _FURTHER.get(name, {})).items() if value is not None}
-        return AutoModel.from_config(AutoConfig.for_model(name, **arguments))
-
-    return build
-
-
-def _text(model: nn.Module) -> Inputs:
-    tokens = torch.randint(5, 90, (2, 16))
-    decoder = {"decoder_input_ids": tokens} if model.config.is_encoder_decoder else {}
-    return (), {"input_ids": tokens, **decoder}
-
-
-def _pictures(model: nn.Module) -> Inputs:
-    size = getattr(model.config, "image_size", 64)
-    return (), {"pixel_values": torch.randn(2, 3, size, size)}
-
-
-def _sound(model: nn.Module) -> Inputs:
-    return (), {"input_values": torch.randn(2, 800)}
+    return (torch.randn(number, channels, *size),), {}

@@ -1,66 +1,129 @@
-"""Prune half of every group of every model: does it run, learn, come back, and compute what it should?
+"""Half of every group of every model pruned: does it run, learn, come back, and compute what it should?
 
-    python benchmarks/zoo_prune.py torchvision/resnet timm/levit transformers      (begins of names; all without one)
+    make zoo-prune                       all models but those in the results that are of the same versions and code
+    make zoo-prune ARGS="resnet timm/"   those with one of these in their names, whatever is there already
 
-Writes results/zoo_prune.csv, one row a model: the share of parameters kept; CPU time of the trace and of one forward;
-the largest relative error against the model with zeros in place of what went, in float64, for the groups over which
-nothing normalises; and what is not known or can't follow.
+One row a model in results/zoo_prune.csv. Times are CPU times of one thread; `error` is the
+largest relative difference from the model with zeros in place of what went, in float64, pruned wherever nothing
+normalises over what goes. Every row has passed the certificate: without it the cut would have been refused.
 """
 
 from __future__ import annotations
 
-import copy
-import csv
+import collections
 import inspect
-import sys
 import time
-import warnings
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
-from zoo_models import Subject, subjects
+from torch.utils._pytree import tree_leaves, tree_map
+from zoo_models import Subject, as_used
+from zoo_running import Study, carry_out, code_of
 
 import torchsurgery as ts
 from torchsurgery.choosing import Wish, choose
+from torchsurgery.coupling.groups import Coupling
+from torchsurgery.coupling.solving import union
 from torchsurgery.edits import Prune
 
-RESULTS = Path(__file__).parent / "results" / "zoo_prune.csv"
-COLUMNS = [
-    *("model", "params", "kept", "groups", "trace", "forward", "shapes"),
-    *("learns", "undone", "error", "not_known", "left", "failure"),
-]
+
+@dataclass(frozen=True)
+class Row:
+    """What comes of one model.
+
+    Attributes:
+        kept: The share of parameters that is left.
+        due: The share that would be left if every axis lost half that neither the input, the output, a table read by
+            numbers nor a kernel pins.
+        groups: Groups of channels that can change.
+        forward, trace, choose: Milliseconds of one forward, of the trace, of scoring and choosing.
+        runs: "yes" if the pruned model answers tensors of the same shapes.
+        learns: "yes" if each parameter gets a gradient that got one before.
+        undone: "yes" if after undo the outputs are the same, bit by bit.
+        error: Relative; or why there is none.
+        frozen: What keeps other axes, and how many.
+        left: What was to go and stayed.
+        unknown: Operations without a rule.
+        problem: Why there is no row.
+    """
+
+    library: str
+    model: str
+    params: int = 0
+    kept: float = 1.0
+    due: float = 1.0
+    groups: int = 0
+    forward: float = 0.0
+    trace: float = 0.0
+    choose: float = 0.0
+    runs: str = ""
+    learns: str = ""
+    undone: str = ""
+    error: str = ""
+    seconds: float = 0.0
+    code: str = ""
+    problem: str = ""
+    unknown: str = ""
+    left: str = ""
+    frozen: str = ""
 
 
-def row_of(subject: Subject) -> dict[str, Any]:
-    """What comes of one model."""
+CODE = code_of("coupling/*.py", "choosing.py", "pruning.py", "planning/cutting.py")
+
+
+def measure(subject: Subject) -> Row:
+    """Nothing that goes wrong is left out: it becomes the row's `problem`."""
+    row, began = Row(subject.library, subject.name, code=CODE), time.perf_counter()
+    try:
+        row = _measured(row, subject)
+    except Exception as error:
+        row = replace(row, problem=" ".join(f"{type(error).__name__}: {error}".split())[:300])
+    return replace(row, seconds=round(time.perf_counter() - began, 1))
+
+
+def _measured(row: Row, subject: Subject) -> Row:
     torch.manual_seed(0)
     model = subject.build().eval()
     args, kwargs = subject.inputs(model)
-    row: dict[str, Any] = {"model": f"{subject.library}/{subject.name}"}
-    row["params"] = sum(p.numel() for p in model.parameters())
-    with torch.no_grad():
-        before, row["forward"] = timed(lambda: model(*args, **kwargs))
+    before, forward = timed(lambda: answer_of(model, args, kwargs))
     inputs = called_with(model, args, kwargs)
-    coupling, row["trace"] = timed(lambda: ts.trace(model, inputs, outputs=logits))
-    row["groups"], row["not_known"] = len(coupling.groups), " ".join(coupling.unknown)
+    coupling, trace = timed(lambda: ts.trace(model, inputs, outputs=logits))
+    wish = Wish(None, 0.5, None, ts.importance.l2)
+    _, chosen = timed(lambda: choose(renewed(coupling), wish, tensors_of(model)))
+    row = replace(row, params=sum(p.numel() for p in model.parameters()), groups=len(coupling.groups))
+    row = replace(row, forward=forward, trace=trace, choose=chosen, unknown=" ".join(coupling.unknown))
+    row = replace(row, due=round(share_due(coupling, model), 3), frozen=reasons(coupling))
+    learning = gradients(model, args, kwargs)
     plan = ts.plan(model, inputs).prune(amount=0.5, outputs=logits)
-    row["left"] = "; ".join(dict.fromkeys(plan.planned[0].left.values()))[:200]
+    row = replace(row, left="; ".join(dict.fromkeys(plan.planned[0].left.values()))[:200])
     done = plan.apply()
-    row["kept"] = round(done.after.params / max(done.before.params, 1), 3)
-    row |= trained(model, args, kwargs, before)
+    row = replace(row, kept=round(done.after.params / max(done.before.params, 1), 3))
+    after = answer_of(model, args, kwargs)
+    row = replace(row, runs=yes([t.shape for t in after] == [t.shape for t in before]))
+    row = replace(row, learns=yes(gradients(model, args, kwargs) >= learning))
     done.undo()
-    with torch.no_grad():
-        again = model(*args, **kwargs)
-    row["undone"] = all(map(torch.equal, tensors(before), tensors(again)))
-    try:
-        row["error"] = exactness(model, args, kwargs)
-    except ts.TraceError as error:  # some kernels know no float64
-        row["error"] = str(error).splitlines()[0][:100]
-    return row
+    row = replace(row, undone=yes(all(map(same, before, answer_of(model, args, kwargs)))))
+    return replace(row, error=exactness(model, args, kwargs))
+
+
+def yes(held: bool) -> str:
+    return "yes" if held else "no"
+
+
+def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    """What a call answers, and its CPU time in milliseconds: a mean after one to warm up, since the clock is coarse."""
+    result, times, start = call(), 0, time.process_time()
+    while (passed := time.process_time() - start) < 0.1:
+        call()
+        times += 1
+    return result, round(1000 * passed / times, 2)
+
+
+# --- running
 
 
 def called_with(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -70,85 +133,176 @@ def called_with(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
     return {**dict(zip(inspect.signature(model.forward).parameters, args, strict=False)), **kwargs}
 
 
-def trained(model: nn.Module, args: Any, kwargs: Any, before: Any) -> dict[str, bool]:
-    """Whether the pruned model answers the same shapes, and every parameter that it uses can learn."""
-    answer = tensors(model(*args, **kwargs))
-    loss = sum(t.double().sum() for t in answer if t.requires_grad)
+def logits(answer: Any) -> Any:
+    """What a user relies on: the logits, where a model answers its inner states, too."""
+    named = answer if isinstance(answer, Mapping) else {}
+    wanted = [named[key] for key in ("logits", "pred_boxes", "logits_per_image", "predicted_depth") if key in named]
+    wanted += [named[key] for key in named if key.endswith("_queries_logits")]
+    return wanted or answer
+
+
+def answer_of(model: nn.Module, args: Any, kwargs: Any) -> list[Tensor]:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        return tensors_in(model(*args, **kwargs))
+
+
+def tensors_in(answer: Any) -> list[Tensor]:
+    return [t for t in tree_leaves(logits(answer)) if isinstance(t, Tensor)]
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    return torch.equal(one, other) or bool(torch.allclose(one, other, 0, 0, equal_nan=True))
+
+
+def gradients(model: nn.Module, args: Any, kwargs: Any) -> set[str]:
+    """The parameters that get a gradient, in eval; in train where a model refuses to learn in eval."""
+    try:
+        return _gradients(model, args, kwargs)
+    except Exception:
+        model.train()
+        try:
+            return _gradients(model, args, kwargs)
+        except Exception:  # it can't at all, as a quantized one, or one that writes over what it needs
+            return set()
+    finally:
+        model.eval()
+        model.zero_grad()
+
+
+def _gradients(model: nn.Module, args: Any, kwargs: Any) -> set[str]:
+    model.zero_grad()
+    loss = sum(t.double().sum() for t in tensors_in(model(*args, **kwargs)) if t.requires_grad)
     if isinstance(loss, Tensor):
         loss.backward()
-        model.zero_grad()
-    same = [t.shape for t in answer] == [t.shape for t in tensors(before)]
-    return {"shapes": same, "learns": isinstance(loss, Tensor)}
+    return {name for name, p in model.named_parameters() if p.grad is not None}
 
 
-def exactness(model: nn.Module, args: Any, kwargs: Any) -> float | str:
+# --- exactness
+
+
+def exactness(model: nn.Module, args: Any, kwargs: Any) -> str:
     """The largest relative difference from zeros in place of what goes, where nothing normalises over it."""
-    model = model.double()
-    args, kwargs = tree_map(
-        lambda t: t.double() if isinstance(t, Tensor) and t.is_floating_point() else t, (args, kwargs)
-    )
+    try:
+        model.double()
+        args, kwargs = tree_map(in_double, (args, kwargs))
+        answer_of(model, args, kwargs)
+    except Exception as error:
+        return f"does not run in float64: {' '.join(str(error).split())[:60]}"
     inputs = called_with(model, args, kwargs)
     coupling = ts.trace(model, inputs, outputs=logits)
-    every = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    cut, _ = choose(coupling, Wish(None, 0.5, None, ts.importance.l2, exact=True), every)
+    cut, _ = choose(coupling, Wish(None, 0.5, None, ts.importance.l2, exact=True), tensors_of(model))
     if not cut.kept:
         return "nothing goes exactly"
-    zeroed = copy.deepcopy(model)
-    zero(zeroed, cut.kept)
     edit = Prune("", (), cut.kept, tuple(cut.attributes.items()), tuple(dict.fromkeys(coupling.record.caches)))
-    ts.plan(model, inputs)._then(edit).apply()
-    with torch.no_grad():
-        pairs = zip(tensors(model(*args, **kwargs)), tensors(zeroed(*args, **kwargs)), strict=True)
-        return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs if a.is_floating_point())
+    done = ts.plan(model, inputs)._then(edit).apply()
+    pruned = answer_of(model, args, kwargs)
+    done.undo()
+    zero(model, cut.kept)
+    pairs = [(a, b) for a, b in zip(pruned, answer_of(model, args, kwargs), strict=True) if a.is_floating_point()]
+    return f"{max((difference(a, b) for a, b in pairs), default=0.0):.1e}"
+
+
+def in_double(value: Any) -> Any:
+    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def difference(one: Tensor, other: Tensor) -> float:
+    finite = one.isfinite() & other.isfinite()
+    if not torch.equal(one.isfinite(), other.isfinite()) or not finite.any():
+        return float("inf") if one.numel() else 0.0
+    return float((one - other)[finite].abs().max() / other[finite].abs().max().clamp_min(1e-300))
 
 
 def zero(model: nn.Module, kept: Mapping[str, Mapping[int, tuple[int, ...]]]) -> None:
     """Zero what pruning takes out; a variance of zero would be another thing than none."""
-    found = dict(model.named_parameters()) | {n: b for n, b in model.named_buffers() if "running_var" not in n}
+    found = {name: tensor for name, tensor in tensors_of(model).items() if "running_var" not in name}
     for name, axes in kept.items():
         for axis, indices in axes.items() if name in found else ():
             gone = sorted(set(range(found[name].shape[axis])) - set(indices))
             found[name].data.index_fill_(axis, torch.tensor(gone), 0.0)
 
 
-def logits(answer: Any) -> Any:
-    """What a user relies on: the logits, where a model answers its inner states, too."""
-    named = answer if isinstance(answer, Mapping) else {}
-    return next((named[key] for key in ("logits", "logits_per_image") if key in named), answer)
+# --- what could have gone
+
+# What pins an axis whatever is done: the user, whole numbers, and what is no channel.
+_GIVEN = (
+    "the model's",
+    "the table of an embedding",
+    "it has one entry",
+    "the kernel of",
+    "positions of",
+    "the gates of",
+)
 
 
-def tensors(answer: Any) -> list[Tensor]:
-    return [t for t in torch.utils._pytree.tree_leaves(logits(answer)) if isinstance(t, Tensor)]
+def share_due(coupling: Coupling, model: nn.Module) -> float:
+    """The share of parameters left if all axes were halved but for what is pinned for good reasons."""
+    pinned = _reached_from(coupling, [r.what.startswith(_GIVEN) for r in coupling.record.ledger.reasons])
+    parameters = dict(model.named_parameters())
+    left = total = 0.0
+    for name in coupling.record.leaves.keys() & parameters.keys():
+        shares = [_halved(axis, pinned) for axis in coupling.record.leaves[name]]
+        total += parameters[name].numel()
+        left += parameters[name].numel() * float(np.prod(shares))
+    return left / max(total, 1)
 
 
-def timed(call: Any) -> tuple[Any, float]:
-    start = time.process_time()
-    result = call()
-    return result, round(time.process_time() - start, 3)
+def _halved(axis: Any, pinned: Any) -> float:
+    fixed = float(pinned[np.where(axis > 0, axis, 0)][axis > 0].sum() + pinned[axis[axis <= 0]].sum())
+    return (fixed + (len(axis) - fixed) / 2) / len(axis) if len(axis) > 1 else 1.0
 
 
-def rows(wanted: list[str]) -> Iterator[dict[str, Any]]:
-    for subject in subjects():
-        name = f"{subject.library}/{subject.name}"
-        if wanted and not name.startswith(tuple(wanted)):
-            continue
-        try:
-            row = row_of(subject)
-        except Exception as error:
-            row = {"model": name, "failure": f"{type(error).__name__}: {error}".replace("\n", " ")[:300]}
-        print(row, flush=True)
-        yield row
+def _reached_from(coupling: Coupling, good: list[bool]) -> Any:
+    """For each id whether it is pinned for a good reason, directly or through others; ids below zero from the end."""
+    one, other, _ = coupling.classes.links.arrays()
+    count = coupling.record.ledger.size + len(good)
+    labels = union(np.arange(count), one % count, other % count)
+    marked = np.zeros(count, bool)
+    marked[labels[[-i % count for i, is_good in enumerate(good) if is_good]]] = True
+    return marked[labels]
 
 
-def main(wanted: list[str]) -> None:
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows(wanted))
+def reasons(coupling: Coupling) -> str:
+    """Why layers keep their output channels, the most frequent first."""
+    counts: collections.Counter[str] = collections.Counter()
+    for name in coupling._leaves_of:
+        if coupling.has_channels(name):
+            counts.update({why.what.partition(" (")[0] for why in coupling.why(name)})
+    return " | ".join(f"{number}× {what}" for what, number in counts.most_common(6))
 
+
+def renewed(coupling: Coupling) -> Coupling:
+    """The same coupling with nothing worked out yet."""
+    return replace(coupling)
+
+
+def line(row: Row) -> str:
+    told = f"kept {row.kept:<6} due {row.due:<6} error {row.error[:12]:<13} trace/forward "
+    told += f"{row.trace / max(row.forward, 0.01):5.2f}  choose/forward {row.choose / max(row.forward, 0.01):5.2f}"
+    held = (
+        ""
+        if {row.runs, row.learns, row.undone} == {"yes"}
+        else f" runs {row.runs} learns {row.learns} undone {row.undone}"
+    )
+    return f"{row.library:<13}{row.model:<46}{told}{row.seconds:>6} s {held} {row.problem}".rstrip()
+
+
+STUDY = Study(
+    doc=__doc__,
+    file="zoo_prune.csv",
+    row=Row,
+    measure=measure,
+    subjects=as_used,
+    code=CODE,
+    versions=("torch", "torchvision", "timm", "transformers"),
+    line=line,
+    seconds=600,
+)
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    carry_out(STUDY)

@@ -74,6 +74,8 @@ class Traced(int):
         return float(int(self))
 
     def __pow__(self, other: Any, modulo: Any = None) -> Any:
+        if not isinstance(other, (int, float)):
+            return NotImplemented
         if isinstance(other, float) or other < 0:
             return float(self) ** other
         return int(self) ** int(other)
