@@ -47,11 +47,11 @@ def as_used() -> Iterator[Subject]:
     """As people use them: transformers with their heads, too; and pictures of the size that a model is made for."""
     from zoo_transformers import composed, of_transformers, with_heads
 
+    yield from of_torchvision(small=False)
+    yield from of_timm(number=1)
     yield from with_heads()
     yield from composed()
     yield from of_transformers()
-    yield from of_timm(number=1)
-    yield from of_torchvision(small=False)
 
 
 def images(size: int | tuple[int, ...], number: int = 2) -> Inputs:

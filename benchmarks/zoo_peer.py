@@ -127,7 +127,7 @@ STUDY = Study(
     code="",
     versions=("torch", "torchvision", "timm", "transformers", "torch-pruning"),
     line=line,
-    seconds=60,
+    seconds=30,
 )
 
 if __name__ == "__main__":

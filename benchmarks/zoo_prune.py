@@ -231,12 +231,8 @@ def zero(model: nn.Module, kept: Mapping[str, Mapping[int, tuple[int, ...]]]) ->
 
 # What pins an axis whatever is done: the user, whole numbers, and what is no channel.
 _GIVEN = (
-    "the model's",
-    "the table of an embedding",
-    "it has one entry",
-    "the kernel of",
-    "positions of",
-    "the gates of",
+    *("the model's", "a tensor that is neither", "the table of an embedding", "index takes", "topk chooses"),
+    *("it has one entry", "the kernel of", "positions of", "the gates of", "the number of experts", "stacked from"),
 )
 
 

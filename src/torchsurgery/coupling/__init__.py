@@ -10,6 +10,8 @@ Files:
     shortcuts.py     results on the meta device without PyTorch's own shape functions
     substituting.py  a model with stand-ins for its tensors, put back as it was
     attention.py     nn.MultiheadAttention with heads that may go
+    siblings.py      parts that were not run because others like them were
+    vision.py        rules of torchvision's operations
     tracing.py       trace()
     families.py, groups.py, paths.py   the answer: groups, and why
     bundles.py       families that must lose the same number of channels

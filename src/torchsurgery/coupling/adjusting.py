@@ -32,7 +32,9 @@ class _Adjustment:
     def run(self) -> dict[Attribute, int]:
         demands = list(self._demands())
         self._take_direct(demands)
-        while any(self._solve(demand) for demand in demands if self._unknown(demand[0])):
+        while any(self._solve(demand, 1) for demand in demands if self._unknown(demand[0])):
+            pass
+        while any(self._solve(demand, 2) for demand in demands if self._unknown(demand[0])):
             pass
         self._keep_the_rest()
         for expression, wanted, axis, where in demands:
@@ -67,16 +69,19 @@ class _Adjustment:
     def _unknown(self, expression: Expression) -> list[Attribute]:
         return [n for n in dict.fromkeys(names_in(expression)) if isinstance(n, Attribute) and n not in self.known]
 
-    def _solve(self, demand: tuple[Expression, int, Axis | None, Where]) -> bool:
-        """Find the one unknown of an expression; answers whether it did."""
+    def _solve(self, demand: tuple[Expression, int, Axis | None, Where], most: int) -> bool:
+        """Find one unknown of an expression that has at most `most` of them; answers whether it did."""
         expression, wanted, _, _ = demand
-        unknown = self._unknown(expression)
-        if len(unknown) != 1:
+        before = self.integers.attributes
+        # Of several the largest: a width rather than a number of parts.
+        unknown = sorted(self._unknown(expression), key=lambda name: -before[name])
+        if not unknown or len(unknown) > most:
             return False
-        before = self.integers.attributes[unknown[0]]
-        for value in (before, *range(1, 4 * max(wanted, before) + 1)):
-            if evaluate(expression, {**self.known, unknown[0]: value}) == wanted:
-                self.known[unknown[0]] = value
+        known = {**{name: before[name] for name in unknown}, **self.known}
+        first = unknown[0]
+        for value in (before[first], *range(1, 4 * max(wanted, before[first]) + 1)):
+            if evaluate(expression, {**known, first: value}) == wanted:
+                self.known[first] = value
                 return True
         return False
 

@@ -144,9 +144,15 @@ class Bundles:
 
     @cached_property
     def _multiplied(self) -> list[set[int]]:
-        """For each bundle those that it is multiplied with."""
+        """For each bundle those that it is multiplied with in some tensor of the model."""
         found: list[set[int]] = [set() for _ in self.all]
-        families = np.where(self.coupling.classes.primes > 0, self.families.number[self.coupling.classes.primes], -1)
+        classes, leaves = self.coupling.classes, self.coupling.record.leaves.values()
+        there = np.zeros(classes.count, bool)
+        for axes in leaves:
+            for axis in axes:
+                there[classes.of(axis)] = True
+        primes = classes.primes[there[classes.whole]]
+        families = np.where(primes > 0, self.families.number[primes], -1)
         for row in np.unique(np.sort(families, 1), axis=0).tolist():
             numbers = {self._number[self._find(f)] for f in row if f >= 0}
             for number in numbers:

@@ -116,6 +116,8 @@ class Coupling:
         unseen: Modules with parameters that were not run; nothing is known of what they need.
         modes: The modes in which the model was run: "eval", "train" or both.
         model_name: The class of the model.
+        aliases: The other names of shared modules → their first.
+        alike: Parts that were not run → the sibling that they are taken to be used like, as experts are.
     """
 
     record: Record = field(repr=False)
@@ -124,6 +126,7 @@ class Coupling:
     modes: tuple[str, ...]
     model_name: str
     aliases: Mapping[str, str] = field(repr=False, default_factory=dict)
+    alike: Mapping[str, str] = field(repr=False, default_factory=dict)
 
     @cached_property
     def families(self) -> Families:
@@ -277,6 +280,8 @@ class Coupling:
     def _limits(self) -> Iterator[str]:
         if self.unseen:
             yield f"not run: {_listed(self.unseen)}"
+        if self.alike:
+            yield f"not run, taken to be like others in their list: {_listed(list(self.alike))}"
         if self.unknown:
             yield f"not known: {_listed(list(self.unknown))}  (ts.rule adds one)"
 

@@ -80,6 +80,7 @@ class Record:
         counted: The id of a leaf's axis → the axis along which its layer's channels are counted, where that is another:
             the units of a recurrent layer behind its gates.
         balanced: Axes that must have equal numbers of entries: the parts of a `chunk`.
+        computed: Whether the model was run for real, since it reads values.
         answers: The axes of the tensors that the model returned.
         caches: (module, attribute) of dictionaries into which the forward puts tensors.
         mixing: Axes over which an operation reduces or normalises, so that zeroing an entry isn't removing it.
@@ -89,7 +90,8 @@ class Record:
         given: The Python function called, with its arguments as the code gave them; None inside PyTorch.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, computed: bool = False) -> None:
+        self.computed = computed
         self.ledger = Ledger()
         self.integers = Integers()
         self.leaves: dict[str, list[Axis]] = {}

@@ -115,6 +115,7 @@ class _Solver:
         self.p = np.concatenate([np.zeros(0, np.int64), *(np.full(len(whole), i) for whole, _, i in rows)])
         self.parent = np.arange(ledger.size)
         self.joined = 0
+        self.divided: set[bytes] = set()
 
     def run(self) -> Classes:
         for _ in range(_MOST_ROUNDS):
@@ -215,7 +216,36 @@ class _Solver:
             return self._refine(self.c[some, left[0]], self.c[others][:, theirs], others) or found
         if len(theirs) == 1 and left:
             return self._refine(self.c[others, theirs[0]], self.c[some][:, left], some) or found
+        if len(left) == len(theirs) == 2:
+            divided = self._divide_both(some, others, left, theirs, parts)
+            if divided is not None:
+                return divided or found
         return self._clash(some, left) | self._clash(others, theirs) or found
+
+    def _divide_both(self, some: Axis, others: Axis, mine: list[int], theirs: list[int], parts: Axis) -> bool | None:
+        """Divided as a · b and as c · d, where c = a · k and b = k · d, as (17, 64) and (68, 16) are: finds k.
+
+        Answers whether anything is new, and None where there is no such k.
+        """
+        for a, b, c, d in ((*mine, *theirs), (*mine[::-1], *theirs[::-1])):
+            columns = parts[some, a], parts[some, b], parts[others, c], parts[others, d]
+            if columns[2].tobytes() in self.divided:
+                return False
+            if not (_determines(columns[2], columns[0]) and _determines(columns[1], columns[3])):
+                continue
+            names, k = np.unique(_components(columns[1], columns[2]), return_inverse=True)
+            if len(names) > 1 and _one_pattern(columns[2], _paired(columns[0], k)):
+                self.divided.add(columns[2].tobytes())
+                fresh = self._fresh(len(names))[k.reshape(-1)]
+                self._refine(self.c[others, c], np.stack([self.c[some, a], fresh], 1), others)
+                self._refine(self.c[some, b], np.stack([fresh, self.c[others, d]], 1), some)
+                return True
+        return None
+
+    def _fresh(self, length: int) -> Axis:
+        atoms = self.ledger.fresh(length)
+        self.parent = np.concatenate([self.parent, atoms])
+        return atoms
 
     def _live_columns(self, rows: Axis, parts: Axis) -> list[int]:
         return [int(j) for j in np.nonzero((parts[rows] != 0).any(0))[0]]
@@ -306,6 +336,23 @@ def _one_pattern(one: Axis, other: Axis) -> bool:
     """Whether two columns repeat in the same rhythm, so that they name the same things."""
     pairs = np.unique(np.stack([one, other], 1), axis=0)
     return len(pairs) == len(np.unique(one)) == len(np.unique(other))
+
+
+def _determines(one: Axis, other: Axis) -> bool:
+    """Whether rows alike in `one` are alike in `other`."""
+    return len(np.unique(np.stack([one, other], 1), axis=0)) == len(np.unique(one))
+
+
+def _components(one: Axis, other: Axis) -> Axis:
+    """For each row the part of the graph that it is in, if each row ties its value of `one` to that of `other`."""
+    values, numbers = np.unique(np.concatenate([one, -1 - other]), return_inverse=True)
+    left, right = np.split(numbers.reshape(-1), 2)
+    return union(np.arange(len(values)), left, right)[left]
+
+
+def _paired(one: Axis, other: Axis) -> Axis:
+    """One number for each pair of values."""
+    return np.unique(np.stack([one, other.reshape(-1)], 1), axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def _rows_in(rows: Axis, known: Axis) -> Flags:

@@ -13,6 +13,7 @@ from ..errors import SelectionError, TraceError
 from .atoms import NOWHERE, Where
 from .groups import Coupling, layer_of
 from .rules import Notes, Record
+from .siblings import follow_siblings
 from .solving import solve
 from .substituting import run, stand_in
 from .watching import Operations
@@ -55,9 +56,10 @@ def trace(model: nn.Module, example_inputs: Any, *, outputs: Callable[[Any], Any
     # What only the other mode runs, such as an auxiliary head, needs its channels, too.
     if _unseen(model, record) and _other_mode(model, names, record, given, outputs):
         modes.append("eval" if model.training else "train")
+    alike = follow_siblings(model, record)
     unseen = tuple(_unseen(model, record))
     _freeze_unused(record)
-    return Coupling(record, solve(record.ledger), unseen, tuple(modes), type(model).__name__, aliases)
+    return Coupling(record, solve(record.ledger), unseen, tuple(modes), type(model).__name__, aliases, alike)
 
 
 def arguments_of(example_inputs: Any) -> Arguments:
@@ -101,7 +103,7 @@ def _followed(model: nn.Module, names: dict[nn.Module, str], given: Arguments, o
     except Exception as on_meta:
         if any(p.is_meta for p in model.parameters()):
             raise _failure(model, on_meta) from on_meta
-    record = Record()
+    record = Record(computed=True)
     try:
         _pass(model, names, record, given, outputs, on_meta=False)
         return record

@@ -117,6 +117,11 @@ def slice_(call: Call) -> None:
     start, stop, _ = slice(call.arg("start"), call.arg("end"), step).indices(len(axis))
     if step == 1:
         axes[dim] = _run(call, axis, start, stop, *_bounds(call, dim))
+    elif len(axis) % step == 0 and start < step and stop > len(axis) - step:
+        # One of each run of `step` entries: runs come and go as a whole.
+        runs, phases = call.ledger.split(axis, (len(axis) // step, step))
+        call.freeze_if_used(phases, f"every entry number {step} is taken")
+        axes[dim] = runs
     else:
         call.freeze_if_used(axis, f"every entry number {step} is taken")
         axes[dim] = axis[start:stop:step]

@@ -17,9 +17,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from . import layers, moves  # noqa: F401 - their rules
+from . import layers, moves, vision  # noqa: F401 - their rules
 from .atoms import Where, is_fixed, words
 from .elementwise import FACTORIES
+from .integers import Site, expression_of
 from .rules import NO_ROOTS, Call, Notes, Record, freeze_all, is_composite, rule_for
 from .shortcuts import IN_PLACE, SHORT
 from .views import LOOKING
@@ -207,11 +208,22 @@ class Functions(TorchFunctionMode):
             return prod(self._shape(args[0], args[0].shape))
         if name == "size":
             return self._size(function(*args, **kwargs), args, kwargs)
+        if name == "multi_head_attention_forward":
+            self._as_wide_as_its_stream(args, kwargs)
         outer, self.record.given = self.record.given, (name, tuple(args), kwargs)
         try:
             return function(*args, **kwargs)
         finally:
             self.record.given = outer
+
+    def _as_wide_as_its_stream(self, args: Any, kwargs: Any) -> None:
+        """`F.multi_head_attention_forward` refuses heads that aren't together as wide as what they read."""
+        stream = self._shape(args[0], args[0].shape)[-1]
+        for key in ("q_proj_weight", "k_proj_weight", "v_proj_weight"):
+            notes = getattr(kwargs.get(key), "_coupling", None)
+            if isinstance(notes, Notes) and isinstance(stream, int):
+                where = Where("multi_head_attention_forward", self.operations.stack[-1])
+                self.record.integers.sites.append(Site(expression_of(stream), notes.axes[0], where))
 
     def _attribute(self, value: Any, args: Any) -> Any:
         return self._shape(args[0], value) if isinstance(value, torch.Size) else value
