@@ -1,7 +1,8 @@
 """Results of the most frequent operations on the meta device, without PyTorch's own shape functions.
 
 These are written in Python and take ten times as long as all else in a trace. A shortcut answers only in the plain case
-(one dtype, contiguous, shapes that fit); for anything else it answers None, and PyTorch's function runs.
+(one dtype of floating point, shapes that fit); for anything else it answers None, and PyTorch's function runs. Strides
+are those that PyTorch gives, as far as code can tell: what follows may ask for a view.
 """
 
 from __future__ import annotations
@@ -17,35 +18,96 @@ from .atoms import words
 Shortcut: TypeAlias = Callable[[Any, Any], "Tensor | None"]
 
 
-def _like(x: Tensor) -> Tensor:
-    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
+def _like(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """As `torch.empty_like`, which is slow on meta: dense, with the axes in the order in which they lie in memory."""
+    shape, strides = x.shape, x.stride()
+    if sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True)) + 1 != x.numel():
+        strides = dense_strides(shape, strides)
+    return torch.empty_strided(shape, strides, dtype=dtype or x.dtype, device="meta")
+
+
+def dense_strides(shape: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
+    """Strides without gaps or overlap, of axes in the same order."""
+    result, step = [1] * len(shape), 1
+    for axis in sorted(range(len(shape)), key=lambda i: (strides[i], -i)):
+        result[axis] = step
+        step *= max(shape[axis], 1)
+    return tuple(result)
 
 
 def _of(shape: Sequence[int], x: Tensor) -> Tensor:
     return torch.empty(shape, dtype=x.dtype, device="meta")
 
 
-def _is_plain(x: Any) -> bool:
-    return isinstance(x, Tensor) and x.is_contiguous()
+def _channels_like(shape: Sequence[int], x: Tensor) -> Tensor:
+    """Pictures in the memory format of others."""
+    last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    order = torch.channels_last if last else torch.contiguous_format
+    return torch.empty(shape, dtype=x.dtype, device="meta", memory_format=order)
+
+
+def _is_float(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.is_floating_point()
+
+
+# --- entry by entry
 
 
 def _unary(args: Any, kwargs: Any) -> Tensor | None:
-    x = args[0]
-    return _like(x) if x.is_floating_point() and (x.is_contiguous() or _is_dense(x)) else None
+    return _like(args[0]) if _is_float(args[0]) else None
 
 
-def _is_dense(x: Tensor) -> bool:
-    return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+def _power(args: Any, kwargs: Any) -> Tensor | None:
+    return _like(args[0]) if _is_float(args[0]) and isinstance(args[1], (int, float)) else None
 
 
 def _binary(args: Any, kwargs: Any) -> Tensor | None:
-    """Two tensors of one shape, dtype and layout; or a tensor and a number."""
+    """Two tensors of one dtype; or a tensor and a number."""
     x, y = args[0], args[1]
-    if not isinstance(x, Tensor) or not x.is_floating_point() or not x.is_contiguous():
+    if not isinstance(y, Tensor):
+        return _like(x) if _is_float(x) and isinstance(y, (int, float)) else None
+    if not isinstance(x, Tensor):
+        return _like(y) if _is_float(y) and isinstance(x, (int, float)) else None
+    if x.dtype != y.dtype or not x.is_floating_point():
         return None
-    if isinstance(y, Tensor):
-        return _like(x) if y.shape == x.shape and y.dtype == x.dtype and y.is_contiguous() else None
-    return _like(x) if isinstance(y, (int, float)) else None
+    return _met(x, y)
+
+
+def _met(x: Tensor, y: Tensor) -> Tensor | None:
+    if x.shape == y.shape or not y.dim():
+        return _like(x)
+    shape = broadcast_shape(x.shape, y.shape)
+    if shape is None:
+        return None
+    return _like(x) if shape == list(x.shape) else _like(y) if shape == list(y.shape) else _of(shape, x)
+
+
+def broadcast_shape(one: Sequence[int], other: Sequence[int]) -> list[int] | None:
+    """The shape that two tensors come to; None where they don't fit."""
+    rank = max(len(one), len(other))
+    one, other = [1] * (rank - len(one)) + list(one), [1] * (rank - len(other)) + list(other)
+    fits = all(a == b or 1 in (a, b) for a, b in zip(one, other, strict=True))
+    return [b if a == 1 else a for a, b in zip(one, other, strict=True)] if fits else None
+
+
+def _compared(args: Any, kwargs: Any) -> Tensor | None:
+    x, y = args[0], args[1]
+    if not _is_float(x) or (isinstance(y, Tensor) and y.shape != x.shape):
+        return None
+    return _like(x, torch.bool)
+
+
+def _masked_fill(args: Any, kwargs: Any) -> Tensor | None:
+    x, mask = args[0], args[1]
+    return _like(x) if _is_float(x) and broadcast_shape(x.shape, mask.shape) == list(x.shape) else None
+
+
+def _dropout(args: Any, kwargs: Any) -> Tensor | None:
+    return _like(args[0]) if _is_float(args[0]) else None
+
+
+def _softmax(args: Any, kwargs: Any) -> Tensor | None:
+    return _of(args[0].shape, args[0]) if _is_float(args[0]) and len(args) < 3 and not kwargs else None
 
 
 def _in_place(args: Any, kwargs: Any) -> Tensor | None:
@@ -55,31 +117,35 @@ def _in_place(args: Any, kwargs: Any) -> Tensor | None:
     )
 
 
+# --- products
+
+
 def _linear(args: Any, kwargs: Any) -> Tensor | None:
     x, weight, *bias = args
-    if (
-        not _is_plain(x)
-        or weight.dim() != 2
-        or x.dim() < 2
-        or x.shape[-1] != weight.shape[1]
-        or x.dtype != weight.dtype
-    ):
+    if weight.dim() != 2 or x.dim() < 2 or x.shape[-1] != weight.shape[1] or x.dtype != weight.dtype:
         return None
     if bias and bias[0] is not None and (bias[0].shape != weight.shape[:1] or bias[0].dtype != x.dtype):
         return None
     return _of((*x.shape[:-1], weight.shape[0]), x)
 
 
+def _matmul(args: Any, kwargs: Any) -> Tensor | None:
+    x, y = args
+    if min(x.dim(), y.dim()) < 2 or x.shape[-1] != y.shape[-2] or x.dtype != y.dtype or x.shape[:-2] != y.shape[:-2]:
+        return None
+    return _of((*x.shape[:-1], y.shape[-1]), x)
+
+
 def _conv2d(args: tuple[Any, ...], kwargs: Any) -> Tensor | None:
     defaults: list[Any] = [None, (1, 1), (0, 0), (1, 1), 1]
     x, weight, bias, stride, padding, dilation, groups = (*args, *defaults[len(args) - 2 :])
-    fits = _is_plain(x) and _is_plain(weight) and x.dim() == 4 and x.dtype == weight.dtype and not kwargs
+    fits = weight.is_contiguous() and x.dim() == 4 and x.dtype == weight.dtype and not kwargs
     if not fits or x.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups or isinstance(padding, str):
         return None
     if bias is not None and (bias.shape[0] != weight.shape[0] or bias.dtype != x.dtype):
         return None
     sizes = [_window(x.shape[i + 2], weight.shape[i + 2], stride, padding, dilation, i) for i in (0, 1)]
-    return _of((x.shape[0], weight.shape[0], *sizes), x) if min(sizes) > 0 else None
+    return _channels_like((x.shape[0], weight.shape[0], *sizes), x) if min(sizes) > 0 else None
 
 
 def _window(size: int, kernel: int, stride: Any, padding: Any, dilation: Any, i: int) -> int:
@@ -87,34 +153,108 @@ def _window(size: int, kernel: int, stride: Any, padding: Any, dilation: Any, i:
     return int((size + 2 * pad - apart * (kernel - 1) - 1) // step + 1)
 
 
+def _attention(args: Any, kwargs: Any) -> Tensor | None:
+    """As the kernel for CPUs lays it out: heads next to each other."""
+    query, key, value = args[:3]
+    plain = query.dim() == 4 and query.shape[:2] == key.shape[:2] == value.shape[:2] and query.dtype == value.dtype
+    if not plain or (len(args) > 4 and args[4]) or query.shape[-1] != key.shape[-1]:
+        return None
+    batch, heads, length, _ = query.shape
+    return _of((batch, length, heads, value.shape[-1]), query).transpose(1, 2)
+
+
+# --- normalisations
+
+
 def _batch_norm(args: Any, kwargs: Any) -> Tensor | None:
     x, *params = args[:5]
     training = args[5] if len(args) > 5 else True
-    fits = _is_plain(x) and x.dim() >= 2 and not training and not kwargs
-    if not fits or any(p is not None and (p.shape != x.shape[1:2] or p.dtype != x.dtype) for p in params):
+    if x.dim() < 2 or training or kwargs:
+        return None
+    if any(p is not None and (p.shape != x.shape[1:2] or p.dtype != x.dtype) for p in params):
         return None
     return _like(x)
 
 
 def _layer_norm(args: Any, kwargs: Any) -> Tensor | None:
     x, shape, *params = args[:4]
-    if not _is_plain(x) or kwargs or list(x.shape[x.dim() - len(shape) :]) != list(shape):
+    if kwargs or list(x.shape[x.dim() - len(shape) :]) != list(shape):
         return None
     if any(p is not None and (list(p.shape) != list(shape) or p.dtype != x.dtype) for p in params):
         return None
-    return _like(x)
+    return _of(x.shape, x)
 
 
-_UNARY = words("relu gelu silu sigmoid tanh hardswish hardsigmoid hardtanh relu6 elu leaky_relu mish softplus exp neg")
-_WRITING = words("relu silu sigmoid hardswish hardsigmoid hardtanh elu leaky_relu mish add sub mul")
+# --- arrangements
+
+
+def _permute(args: Any, kwargs: Any) -> Tensor | None:
+    x, dims = args
+    strides = x.stride()
+    return torch.empty_strided([x.shape[d] for d in dims], [strides[d] for d in dims], dtype=x.dtype, device="meta")
+
+
+def _cat(args: Any, kwargs: Any) -> Tensor | None:
+    tensors, dim = args[0], args[1] if len(args) > 1 else 0
+    first = tensors[0]
+    rank = first.dim()
+    if not _is_float(first) or not rank or any(t.dim() != rank or t.dtype != first.dtype for t in tensors):
+        return None
+    dim %= rank
+    shapes = [list(t.shape) for t in tensors]
+    if any(shape[:dim] + shape[dim + 1 :] != shapes[0][:dim] + shapes[0][dim + 1 :] for shape in shapes):
+        return None
+    shape = [*shapes[0][:dim], sum(shape[dim] for shape in shapes), *shapes[0][dim + 1 :]]
+    if rank != 4 or any(t.is_contiguous() for t in tensors):
+        return _of(shape, first)
+    return _channels_like(shape, first)
+
+
+def _mean(args: Any, kwargs: Any) -> Tensor | None:
+    """Over some axes, given by their numbers."""
+    x, dim, keep = (*args, None, False)[:3] if len(args) < 3 else args[:3]
+    if not _is_float(x) or dim is None or dim == [] or kwargs:
+        return None
+    rank = x.dim()
+    gone = {d % rank for d in ([dim] if isinstance(dim, int) else dim)}
+    return _of([1 if i in gone else n for i, n in enumerate(x.shape) if keep or i not in gone], x)
+
+
+def _upsample(args: Any, kwargs: Any) -> Tensor | None:
+    x, size = args[:2]
+    if x.dim() != 4 or kwargs:
+        return None
+    if size is None:
+        if not isinstance(args[-1], (list, tuple)):
+            return None
+        size = [int(n * scale) for n, scale in zip(x.shape[2:], args[-1], strict=True)]
+    return _channels_like((*x.shape[:2], *size), x)
+
+
+_UNARY = words(
+    "relu gelu silu sigmoid tanh hardswish hardsigmoid hardtanh relu6 elu leaky_relu mish softplus exp neg rsqrt sqrt abs "
+    "square log sin cos clamp clamp_min roll erf selu celu"
+)
+_WRITING = words("relu silu sigmoid hardswish hardsigmoid hardtanh elu leaky_relu mish add sub mul div clamp")
 
 SHORT: dict[str, Shortcut] = {
     **dict.fromkeys(_UNARY, _unary),
-    **dict.fromkeys(words("add sub mul div"), _binary),
+    **dict.fromkeys(words("add sub mul div maximum minimum"), _binary),
+    **dict.fromkeys(words("eq ne lt le gt ge"), _compared),
+    **dict.fromkeys(words("mean sum amax amin"), _mean),
+    **dict.fromkeys(words("upsample_bilinear2d upsample_nearest2d upsample_bicubic2d"), _upsample),
+    **dict.fromkeys(words("dropout feature_dropout"), _dropout),
+    "pow": _power,
+    "masked_fill": _masked_fill,
+    "softmax": _softmax,
     "linear": _linear,
+    "matmul": _matmul,
     "conv2d": _conv2d,
+    "scaled_dot_product_attention": _attention,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
+    "permute": _permute,
+    "cat": _cat,
 }
 
 IN_PLACE: dict[str, Shortcut] = dict.fromkeys(_WRITING, _in_place)
