@@ -91,6 +91,7 @@ class Ledger:
         self._splits: dict[object, tuple[Axis, ...]] = {}
         self._merges: dict[object, Axis] = {}
         self._numbers: dict[Reason, int] = {SINGLE: 0}
+        self._fixed: dict[tuple[int, int], Axis] = {}
 
     # --- axes
 
@@ -106,7 +107,11 @@ class Ledger:
         """An axis that keeps its size, and says why."""
         if length <= 1:
             return np.zeros(length, np.int64)
-        return np.full(length, -self.reason(why), np.int64)
+        number = self.reason(why)
+        axis = self._fixed.get((length, number))
+        if axis is None:
+            axis = self._fixed[length, number] = np.full(length, -number, np.int64)
+        return axis
 
     def reason(self, why: str) -> int:
         """The number under which `reasons` has this reason at the operation of the moment."""
@@ -192,7 +197,7 @@ def words(text: str) -> frozenset[str]:
 
 def is_fixed(axis: Axis) -> bool:
     """Whether none of the entries may go."""
-    return len(axis) == 0 or not (axis[0] > 0 or (axis > 0).any())
+    return len(axis) == 0 or not (axis.item(0) > 0 or (axis > 0).any())
 
 
 def broadcast(ledger: Ledger, axes: Sequence[tuple[Sequence[Axis], Sequence[int]]], shape: Sequence[int]) -> list[Axis]:

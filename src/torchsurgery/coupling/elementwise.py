@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
 from .atoms import words
 from .rules import Call, freeze_all, serves
@@ -25,9 +24,8 @@ def elementwise(call: Call) -> None:
     outs = call.outs
     if not outs:
         return
-    tensors = [leaf for leaf in tree_leaves((call.args, call.kwargs)) if isinstance(leaf, Tensor)]
     for tensor in outs:
-        call.give(tensor, call.broadcast(tensors, tensor.shape))
+        call.give(tensor, call.broadcast(call.tensors, tensor.shape))
 
 
 FACTORIES = words(

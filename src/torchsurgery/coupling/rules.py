@@ -6,12 +6,12 @@ freezes all that comes near it, under its name. The rules themselves are in `ele
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
 from ..errors import TraceError
 from .atoms import NOWHERE, Axis, Ledger, Where, broadcast, is_fixed
@@ -116,29 +116,30 @@ class Call:
         args: Positional arguments.
         kwargs: Keyword arguments.
         out: What it answered: a tensor, several, or something else.
+        tensors: All tensors among the arguments.
+        outs: All tensors among the results.
     """
 
     def __init__(self, record: Record, op: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any):
         self.record, self.ledger = record, record.ledger
         self.op, self.name, self.args, self.kwargs, self.out = op, name, args, kwargs, out
+        self.tensors, self.outs = tensors_in((args, kwargs)), tensors_in(out)
         self.pending: list[tuple[Axis, int]] = []
 
     # --- arguments
 
     def arg(self, name: str, default: Any = None) -> Any:
         """An argument by the name that it has in the operation's schema."""
-        for i, argument in enumerate(self.op._schema.arguments):
-            if argument.name == name:
-                if i < len(self.args):
-                    return self.args[i]
-                if name in self.kwargs:
-                    return self.kwargs[name]
-                return argument.default_value if argument.has_default_value() else default
-        return default
+        known = _arguments(self.op).get(name)
+        if known is None:
+            return default
+        if known[0] < len(self.args):
+            return self.args[known[0]]
+        return self.kwargs.get(name, known[1] if known[2] else default)
 
     def has(self, name: str) -> bool:
         """Whether the operation has an argument of this name."""
-        return any(argument.name == name for argument in self.op._schema.arguments)
+        return name in _arguments(self.op)
 
     def dim(self, name: str = "dim", default: int = 0, rank: int | None = None) -> int:
         """An argument that counts axes, from the front."""
@@ -182,16 +183,6 @@ class Call:
         """State that all axes of all results keep their size."""
         for tensor in self.outs:
             self.give(tensor, [self.ledger.fixed(size, why) for size in tensor.shape])
-
-    @property
-    def tensors(self) -> list[Tensor]:
-        """All tensors among the arguments."""
-        return [leaf for leaf in tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Tensor)]
-
-    @property
-    def outs(self) -> list[Tensor]:
-        """All tensors among the results."""
-        return [leaf for leaf in tree_leaves(self.out) if isinstance(leaf, Tensor)]
 
     # --- constraints
 
@@ -258,6 +249,24 @@ class Call:
     def works(self, constant: int, *axes: Axis) -> None:
         """The operation takes as many multiplications as the lengths of the axes, times a constant."""
         self.record.work.append((constant, axes))
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """All tensors among arguments or results."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, (list, tuple)):
+        return [tensor for item in value if item is not None for tensor in tensors_in(item)]
+    return [tensor for item in value.values() for tensor in tensors_in(item)] if isinstance(value, dict) else []
+
+
+@functools.cache
+def _arguments(op: Any) -> dict[str, tuple[int, Any, bool]]:
+    """Name → place, default, and whether there is a default, of an operation's arguments."""
+    return {
+        argument.name: (i, argument.default_value, argument.has_default_value())
+        for i, argument in enumerate(op._schema.arguments)
+    }
 
 
 Rule: TypeAlias = Callable[[Call], None]

@@ -232,8 +232,8 @@ def _upsample(args: Any, kwargs: Any) -> Tensor | None:
 
 
 _UNARY = words(
-    "relu gelu silu sigmoid tanh hardswish hardsigmoid hardtanh relu6 elu leaky_relu mish softplus exp neg rsqrt sqrt abs "
-    "square log sin cos clamp clamp_min roll erf selu celu"
+    "relu gelu silu sigmoid tanh hardswish hardsigmoid hardtanh relu6 elu leaky_relu mish softplus exp neg rsqrt sqrt "
+    "abs square log sin cos clamp clamp_min roll erf selu celu"
 )
 _WRITING = words("relu silu sigmoid hardswish hardsigmoid hardtanh elu leaky_relu mish add sub mul div clamp")
 

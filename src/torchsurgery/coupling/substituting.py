@@ -56,16 +56,19 @@ def kept(names: Mapping[nn.Module, str], record: Record) -> Iterator[None]:
 
 def _note_caches(record: Record, name: str, state: Mapping[str, Any], containers: list[tuple[Any, Any]]) -> None:
     """A dictionary into which the forward has put tensors is a cache: what it holds fits these widths only."""
-    filled = [id(c) for c, content in containers if isinstance(c, dict) and _has_new_tensors(c, content)]
+    filled = [id(c) for c, content in containers if c and isinstance(c, dict) and _has_new_tensors(c, content)]
+    if not filled:
+        return
     record.caches += [(name, key) for key, value in state.items() if id(value) in filled and not key.startswith("_")]
 
 
-def _has_new_tensors(container: Mapping[Any, Any], content: Mapping[Any, Any]) -> bool:
-    return any(isinstance(value, Tensor) for key, value in container.items() if key not in content)
+def _has_new_tensors(container: Mapping[Any, Any], content: Mapping[Any, Any] | None) -> bool:
+    return any(isinstance(value, Tensor) for key, value in container.items() if content is None or key not in content)
 
 
 def _containers(module: nn.Module) -> list[tuple[Any, Any]]:
-    return [(value, value.copy()) for value in module.__dict__.values() if type(value) in _CONTAINERS]
+    """Each container with what it holds, None for nothing: most are empty and stay so."""
+    return [(v, v.copy() if v else None) for v in module.__dict__.values() if type(v) in _CONTAINERS]
 
 
 def _put_back(state: dict[str, Any], before: Mapping[str, Any]) -> None:
@@ -75,7 +78,10 @@ def _put_back(state: dict[str, Any], before: Mapping[str, Any]) -> None:
 
 
 def _refill(container: Any, content: Any) -> None:
-    if isinstance(container, dict):
+    if content is None:
+        if container:
+            container.clear()
+    elif isinstance(container, dict):
         if list(container) != list(content) or any(container[k] is not content[k] for k in content):
             container.clear()
             container.update(content)

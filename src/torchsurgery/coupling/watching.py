@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from . import layers, moves, vision  # noqa: F401 - their rules
 from .atoms import Where, is_fixed, words
 from .elementwise import FACTORIES
 from .integers import Site, expression_of
-from .rules import NO_ROOTS, Call, Notes, Record, freeze_all, is_composite, rule_for
+from .rules import NO_ROOTS, Call, Notes, Record, freeze_all, is_composite, rule_for, tensors_in
 from .shortcuts import IN_PLACE, SHORT
 from .views import LOOKING
 
@@ -49,6 +49,11 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.innermost = ""
         self._rules: dict[Any, tuple[str, Any, bool]] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """PyTorch would wrap each operation otherwise; while a model is traced, nothing is compiled."""
+        return False
+
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         known = self._rules.get(op)
@@ -67,7 +72,7 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _follow(self, op: Any, name: str, rule: Any, args: Any, kwargs: Any) -> Any:
         self.record.ledger.where = Where(name, self.stack[-1])
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        tensors = tensors_in((args, kwargs))
         # An operation may answer the very tensor that it was given.
         pending, roots = self._pending(name, tensors), _roots(tensors)
         out = self._execute(op, name, args, kwargs, tensors)
