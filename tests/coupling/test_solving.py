@@ -165,6 +165,31 @@ def test_products_that_do_not_match_freeze_with_a_reason():
     assert "don't match" in Paths(ledger, classes).blame(int(one[0])).what
 
 
+def test_two_products_that_refine_each_other():
+    """24 = 4 · 6 = 12 · 2: a grouped convolution after a normalisation of finer groups. They share a factor of 3."""
+    ledger = Ledger()
+    axis = ledger.fresh(24)
+    coarse, inside = ledger.split(axis, (4, 6))
+    fine, least = ledger.split(axis, (12, 2))
+    classes = solve(ledger)
+    assert (classes.of(np.concatenate([coarse, inside, fine, least])) > 0).all()
+    assert alive(classes, axis, coarse[0]) == [False] * 6 + [True] * 18
+    assert alive(classes, axis, least[0]) == [False, True] * 12
+    middle = np.setdiff1d(classes.primes_of(classes.of(axis)), classes.of(np.concatenate([coarse, least])))
+    assert len(middle) == 3
+    gone = []
+    for prime in middle:
+        flags = np.zeros(classes.count, bool)
+        flags[prime] = True
+        lives = classes.alive(flags)
+        which = int(np.nonzero(~lives[classes.of(inside)])[0][0]) // 2
+        gone.append(which)
+        assert lives[classes.of(axis)].tolist() == [i // 2 % 3 != which for i in range(24)]
+        assert lives[classes.of(fine)].tolist() == [i % 3 != which for i in range(12)]
+        assert lives[classes.of(inside)].tolist() == [i // 2 != which for i in range(6)]
+    assert sorted(gone) == [0, 1, 2]
+
+
 def test_path_through_products():
     ledger = Ledger()
     from torchsurgery.coupling.atoms import Where

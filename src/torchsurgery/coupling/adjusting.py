@@ -77,7 +77,7 @@ class _Adjustment:
         unknown = sorted(self._unknown(expression), key=lambda name: -before[name])
         if not unknown or len(unknown) > most:
             return False
-        known = {**{name: before[name] for name in unknown}, **self.known}
+        known: dict[Attribute | Length, int] = {**{name: before[name] for name in unknown}, **self.known}
         first = unknown[0]
         for value in (before[first], *range(1, 4 * max(wanted, before[first]) + 1)):
             if evaluate(expression, {**known, first: value}) == wanted:

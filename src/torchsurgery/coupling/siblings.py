@@ -6,7 +6,7 @@ as one that was: what holds for its channels holds for theirs. Left alone they w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from torch import nn
 
@@ -35,7 +35,7 @@ def follow_siblings(model: nn.Module, record: Record) -> dict[str, str]:
     return found
 
 
-def _pairs(prefix: str, parts: dict[str, nn.Module | None], record: Record) -> Iterator[tuple[str, str]]:
+def _pairs(prefix: str, parts: Mapping[str, nn.Module | None], record: Record) -> Iterator[tuple[str, str]]:
     """Parts with parameters none of which was used, each with one of its kind all of which were."""
     models: dict[object, str] = {}
     waiting: list[tuple[str, object]] = []
@@ -44,14 +44,14 @@ def _pairs(prefix: str, parts: dict[str, nn.Module | None], record: Record) -> I
         known = [leaf for leaf in leaves if leaf in record.leaves]
         if part is None or not known or len(known) < len(leaves):
             continue
-        shape = type(part), tuple((leaf, tuple(p.shape)) for leaf, p in part.named_parameters())
+        shape: object = (type(part), tuple((leaf, tuple(p.shape)) for leaf, p in part.named_parameters()))
         if record.touched.issuperset(known):
             models.setdefault(shape, f"{prefix}{key}")
         elif record.touched.isdisjoint(known):
             waiting.append((f"{prefix}{key}", shape))
-    for name, shape in waiting:
-        if shape in models:
-            yield name, models[shape]
+    for name, wanted in waiting:
+        if wanted in models:
+            yield name, models[wanted]
 
 
 def _tie(record: Record, unseen: str, seen: str) -> None:
