@@ -17,7 +17,7 @@ from .coupling.ties import ties
 from .coupling.tracing import trace
 from .edits import Prune, target_in_words
 from .errors import CouplingError, TraceError, VerificationError
-from .importance import Importance
+from .importance import Importance, name_of
 from .selection import Target, select
 
 
@@ -34,6 +34,8 @@ class Asked(NamedTuple):
     params: Amount | None
     macs: Amount | None
     outputs: Callable[[Any], Any] | None
+    heads: bool | None = None
+    min_width: Amount = 1
 
     def in_words(self) -> str:
         """In one line, for the plan."""
@@ -48,7 +50,7 @@ class Asked(NamedTuple):
             if budget is not None:
                 words.append(f"to {budget:.0%} of {what}" if isinstance(budget, float) else f"to {budget:,} {what}")
         if self.channels is None:
-            words.append(f"by {getattr(self.by, '__name__', 'importance')}")
+            words.append(f"by {name_of(self.by)}")
         return "  ".join(words)
 
 
@@ -101,7 +103,8 @@ def refuse_senseless(asked: Asked, inputs: Any) -> None:
             got=asked.round_to,
             way_out="round_to=8",
         )
-    for name, value in (("amount", asked.amount), ("params", asked.params), ("macs", asked.macs)):
+    numbers = (("amount", asked.amount), ("params", asked.params), ("macs", asked.macs), ("min_width", asked.min_width))
+    for name, value in numbers:
         if value is not None:
             _refuse_number(name, value)
     if asked.ranked and not isinstance(asked.amount, float):
@@ -133,7 +136,17 @@ def prepare(model: nn.Module, asked: Asked, inputs: Any) -> tuple[Proof, Prune]:
     coupling = trace(model, inputs, outputs=asked.outputs)
     layers = None if layers is None else with_channels(coupling, layers)
     wish = Wish(
-        layers, asked.amount, channels, asked.by, ignore, asked.round_to, asked.ranked, asked.params, asked.macs
+        layers,
+        asked.amount,
+        channels,
+        asked.by,
+        ignore,
+        asked.round_to,
+        asked.ranked,
+        asked.params,
+        asked.macs,
+        heads=asked.heads,
+        min_width=asked.min_width,
     )
     tensors: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     cut, dead = choose(coupling, wish, tensors)

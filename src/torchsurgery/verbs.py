@@ -190,6 +190,8 @@ def prune(
     example_inputs: Any = None,
     by: Importance = importance.l2,
     ignore: Target | None = None,
+    heads: bool | None = None,
+    min_width: int | float = 1,
     round_to: int = 1,
     ranked: bool = False,
     params: int | float | None = None,
@@ -208,6 +210,8 @@ def prune(
         example_inputs: What the model is called with: a tensor, a tuple of positional or a dict of keyword arguments.
         by: Scores the channels of a group; see `ts.importance`.
         ignore: Layers whose output channels stay.
+        heads: Of attention, True for whole heads and False for narrower ones.
+        min_width: How many channels of each group stay at least: a number when int, a share when float.
         round_to: What is left of a group is a multiple of this.
         ranked: Let all groups compete for `amount`.
         params: Prune until at most so many parameters are left.
@@ -236,6 +240,8 @@ def prune(
         channels=channels,
         by=by,
         ignore=ignore,
+        heads=heads,
+        min_width=min_width,
         round_to=round_to,
         ranked=ranked,
         params=params,

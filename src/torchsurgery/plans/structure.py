@@ -137,6 +137,8 @@ class StructureVerbs(Applying):
         example_inputs: Any = None,
         by: Importance = importance.l2,
         ignore: Target | None = None,
+        heads: bool | None = None,
+        min_width: int | float = 1,
         round_to: int = 1,
         ranked: bool = False,
         params: int | float | None = None,
@@ -156,7 +158,10 @@ class StructureVerbs(Applying):
             channels: The very channels to remove, of one layer.
             example_inputs: What the model is called with; by default the plan's.
             by: Scores the channels of a group, the lowest go first; see `ts.importance`.
-            ignore: Layers whose output channels stay.
+            ignore: Layers whose output channels stay, and those of all layers in them.
+            heads: Of attention, True for whole heads and False for narrower ones; of grouped convolutions and group
+                norms likewise. By default what comes nearest to the amount, whole heads first.
+            min_width: How many channels of each group stay at least: a number when int, a share when float.
             round_to: What is left of a group is a multiple of this, as hardware likes it.
             ranked: Let all groups compete for `amount`, which is a share then, instead of taking it of each.
             params: Prune until at most so many parameters are left: a number when int, a share when float.
@@ -178,7 +183,7 @@ class StructureVerbs(Applying):
 
         Source: Fang et al., DepGraph, CVPR 2023, section 3.2, for pruning by groups.
         """
-        asked = Asked(target, amount, channels, by, ignore, round_to, ranked, params, macs, outputs)
+        asked = Asked(target, amount, channels, by, ignore, round_to, ranked, params, macs, outputs, heads, min_width)
         given = self.example_inputs if example_inputs is None else example_inputs
         refuse_senseless(asked, given)
         with self.in_force() as model:

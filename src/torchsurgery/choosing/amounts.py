@@ -1,0 +1,170 @@
+"""So many channels: of each layer named, of every group, or of all groups together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import ceil
+
+import numpy as np
+from torch import Tensor
+
+from ..coupling.atoms import Axis
+from ..coupling.bundles import Bundle
+from ..coupling.groups import Coupling
+from ..coupling.solving import Flags
+from ..errors import CouplingError
+from ..importance import Scores, scores_of
+from .base import Choice, unit_of
+from .wish import Amount, Wish
+
+
+class ByAmount(Choice):
+    """The channels that matter least, so many of them."""
+
+    def __init__(self, coupling: Coupling, wish: Wish, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__(coupling, wish, tensors)
+        self.scores: dict[int, Scores] = {}
+
+    def chosen(self) -> Flags:
+        return self.select(self.wish.amount)
+
+    def select(self, amount: Amount | None) -> Flags:
+        """So much of the layers named, or of everything."""
+        return self._everywhere(amount) if self.wish.layers is None else self._of_layers(self.wish.layers, amount)
+
+    def _of_layers(self, layers: Iterable[str], amount: Amount | None) -> Flags:
+        """So much of the output channels of each of these layers; layers of one group once."""
+        dead = np.zeros(self.classes.count, bool)
+        done: set[int] = set()
+        for name in layers:
+            axis = self.coupling.axis(name)
+            primes = self.classes.primes_of(self.classes.of(axis))
+            if not len(primes):
+                raise self._pinned(name, axis, amount)
+            able = self.bundles.levels(self.bundles.of(primes), self.wish.heads)
+            units = {bundle.number: unit_of(self.coupling, bundle, axis) for bundle in able}
+            costs = {b.number: self._misses(b, amount, units[b.number]) for b in able}
+            chosen = self.bundles.one_of_each_product(able, lambda b: costs[b.number])  # noqa: B023 - called here
+            for bundle in chosen:
+                if bundle.number not in done:
+                    done.add(bundle.number)
+                    dead |= self._lowest(bundle, self._removable(bundle, amount, units[bundle.number]))
+            self.refuse_ignored(name, self._with_bundles(chosen))
+            if not chosen and isinstance(amount, int):
+                self._refuse_number(name, able, amount, units)
+        return dead
+
+    def _pinned(self, name: str, axis: Axis, amount: Amount | None) -> CouplingError:
+        number = amount if isinstance(amount, int) else round(len(axis) * (amount or 0))
+        left = len(axis) - number
+        is_output = any("the model's output" in reason.what for reason in self.coupling.why(name))
+        return self.coupling.frozen(
+            name,
+            what=f"cannot prune {name} {len(axis)} → {left}.",
+            way_out=f"change the number of classes with  ts.set_outputs(model, {left})" if is_output else "",
+        )
+
+    def _with_bundles(self, bundles: Sequence[Bundle]) -> Flags:
+        flags = np.zeros(self.classes.count, bool)
+        for bundle in bundles:
+            for members in bundle.families:
+                flags[members] = True
+        return flags
+
+    def _refuse_number(self, name: str, able: Sequence[Bundle], amount: int, units: Mapping[int, int]) -> None:
+        """Raise, as no set of channels comes to a number."""
+        bundle = min(able, key=lambda b: units[b.number])
+        unit, most = units[bundle.number], self._most(bundle)
+        if amount % unit:
+            raise CouplingError(
+                f"cannot prune {amount} channels of {name}: they go in sets of {unit}.",
+                f"expected a multiple of {unit}, got {amount}",
+                name=name,
+                expected=unit,
+                got=amount,
+                way_out=f"ts.prune(model, {name!r}, {max(amount // unit, 1) * unit}, …)",
+            )
+        if amount // unit > most:
+            least = bundle.size - most
+            stay = "one must stay" if least == 1 else f"{least * unit} must stay"
+            raise CouplingError(
+                f"cannot prune {amount} channels of {name}: it has {bundle.size * unit}, and {stay}.",
+                f"expected at most {most * unit}, got {amount}",
+                name=name,
+                expected=most * unit,
+                got=amount,
+                way_out=f"ts.prune(model, {name!r}, {max(most * unit // 2, 1)}, …)",
+            )
+
+    def _most(self, bundle: Bundle) -> int:
+        """How many channels of a bundle may go at all."""
+        least = self.wish.min_width
+        stay = ceil(least * bundle.size) if isinstance(least, float) else ceil(least / bundle.unit)
+        return max(0, bundle.size - max(1, stay))
+
+    def _removable(self, bundle: Bundle, amount: Amount | None, unit: int = 1) -> int:
+        number = round((amount or 0.0) * bundle.size) if not isinstance(amount, int) else amount // unit
+        return self._rounded(bundle, min(number, self._most(bundle)))
+
+    def _misses(self, bundle: Bundle, amount: Amount | None, unit: int = 1) -> float | None:
+        """By how much of itself a bundle misses an amount, since it has whole channels only; None if it loses none."""
+        number = self._removable(bundle, amount, unit)
+        if number <= 0:
+            return None
+        if isinstance(amount, int) and self.wish.layers is not None:
+            return None if amount % unit or amount // unit > self._most(bundle) else 0.0
+        # Half of three heads is none, where their width can be halved, and the integers of the code with it.
+        return abs(number - amount * bundle.size) / bundle.size if isinstance(amount, float) else 0.0
+
+    def _rounded(self, bundle: Bundle, number: int) -> int:
+        """Fewer, so that what is left of the widest axis is a multiple of `round_to`."""
+        unit, multiple = bundle.unit, self.wish.round_to
+        while number > 0 and (bundle.size - number) * unit % multiple:
+            number -= 1
+        return number
+
+    def _everywhere(self, amount: Amount | None) -> Flags:
+        """So much of every group; of a product one factor, heads rather than their width."""
+        bundles = [b for b in self.bundles.all if not self.kept[np.concatenate(b.families)].any() and b.size > 1]
+        bundles = self.bundles.levels(bundles, self.wish.heads)
+        chosen = self.bundles.one_of_each_product(bundles, lambda b: self._misses(b, amount))
+        if self.wish.ranked:
+            return self._ranked(chosen, float(amount or 0.0))
+        dead = np.zeros(self.classes.count, bool)
+        for bundle in chosen:
+            dead |= self._lowest(bundle, self._removable(bundle, amount))
+        return dead
+
+    def _ranked(self, bundles: Sequence[Bundle], share: float) -> Flags:
+        """The lowest channels of all groups; each group's scores are taken relative to their mean."""
+        relative = [np.sort(self._bundle_scores(b)) / max(float(self._bundle_scores(b).mean()), 1e-12) for b in bundles]
+        threshold = np.quantile(np.concatenate(relative), share) if relative else 0.0
+        dead = np.zeros(self.classes.count, bool)
+        for bundle, scores in zip(bundles, relative, strict=True):
+            number = min(int((scores < threshold).sum()), self._most(bundle))
+            dead |= self._lowest(bundle, self._rounded(bundle, number))
+        return dead
+
+    # --- scores
+
+    def _lowest(self, bundle: Bundle, number: int) -> Flags:
+        """The `number` channels of each of its families that matter least."""
+        dead = np.zeros(self.classes.count, bool)
+        if number <= 0:
+            return dead
+        for members, scores in zip(bundle.families, self._family_scores(bundle), strict=True):
+            dead[members[np.argsort(scores, kind="stable")[:number]]] = True
+        return dead
+
+    def _bundle_scores(self, bundle: Bundle) -> Scores:
+        total: Scores = np.sum([np.sort(scores) for scores in self._family_scores(bundle)], axis=0)
+        return total
+
+    def _family_scores(self, bundle: Bundle) -> list[Scores]:
+        found = []
+        for members in bundle.families:
+            key = int(members[0])
+            if key not in self.scores:
+                self.scores[key] = scores_of(self.coupling, members, self.tensors, self.wish.by)
+            found.append(self.scores[key])
+        return found

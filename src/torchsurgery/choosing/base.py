@@ -1,0 +1,133 @@
+"""What every way of choosing has: the model's bundles, what must stay, and the repair of what can't go after all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from torch import Tensor
+
+from ..coupling.atoms import Axis
+from ..coupling.bundles import Bundle, Bundles
+from ..coupling.cuts import Cut, Remains, factors
+from ..coupling.groups import Coupling, layer_of
+from ..coupling.integers import Unsolved
+from ..coupling.solving import Flags
+from ..errors import CouplingError
+from .wish import Wish
+
+_MOST_REPAIRS = 200
+_SMALLER = "prune another number of channels, or see the group with  ts.trace(model, x).group(name)"
+
+
+class Choice:
+    """One choice: what is asked for, of which model."""
+
+    def __init__(self, coupling: Coupling, wish: Wish, tensors: Mapping[str, Tensor]) -> None:
+        self.coupling, self.wish, self.tensors = coupling, wish, tensors
+        self.classes, self.families = coupling.classes, coupling.families
+        self.bundles = Bundles(coupling)
+        self.left: dict[str, str] = {}
+        self.kept = self._ignored()
+
+    def cut(self) -> tuple[Cut, Flags]:
+        """What the wish comes to, and the prime classes that die.
+
+        Raises:
+            CouplingError: if it can't go.
+        """
+        dead = self.repaired(self.chosen(), free=self.wish.layers is None)
+        return Remains(self.coupling, dead).cut(self.left), dead
+
+    def chosen(self) -> Flags:
+        """The prime classes that are to die."""
+        raise NotImplementedError
+
+    # --- what must stay
+
+    def _ignored(self) -> Flags:
+        """Prime classes that stay because the user says so."""
+        flags = np.zeros(self.classes.count, bool)
+        for name in self.wish.ignore:
+            for leaf in self._leaves(name):
+                for axis in self.coupling.record.leaves[leaf]:
+                    if self.coupling.record.roles.get(id(axis), "") != "in":
+                        flags[self.classes.primes_of(self.classes.of(axis))] = True
+        if self.wish.exact:
+            for axis, _ in (*self.coupling.record.mixing, *factors(self.coupling)):
+                flags[self.classes.primes_of(self.classes.of(axis))] = True
+        return flags
+
+    def _leaves(self, name: str) -> Iterator[str]:
+        """The tensors of a layer, and of all layers in it."""
+        name = self.coupling.aliases.get(name, name)
+        for leaf in self.coupling.record.leaves:
+            if f"{layer_of(leaf)}.".startswith(f"{name}." if name else ""):
+                yield leaf
+
+    def refuse_ignored(self, name: str, dead: Flags) -> None:
+        """Raise if what is to die for a layer is to stay for another.
+
+        Raises:
+            CouplingError: naming the other layer, and what ties them.
+        """
+        both = np.nonzero(dead & self.kept)[0]
+        if not len(both):
+            return
+        group = self.coupling._group(np.nonzero(dead)[0])
+        other = next(i for i in self.wish.ignore if any(f"{m.module}.".startswith(f"{i}.") for m in group.members))
+        steps = [str(step) for step in group.path(name, other)] if other != name else []
+        raise CouplingError(
+            f"cannot prune {name} and keep {other} (ignore=): they are one group.",
+            " → ".join([name, *steps, other]),
+            f"{len(group.modules)} modules change together: {len(group.giving)} that give these channels "
+            f"and {len(group.taking)} that take them",
+            name=name,
+            way_out=f"drop ignore=, or see the group with  ts.trace(model, x).group({name!r})",
+        )
+
+    # --- what can't go after all
+
+    def repaired(self, dead: Flags, free: bool) -> Flags:
+        """Revive what must not go after all; where the user has named the layer, refuse instead."""
+        dead = dead & ~self.kept
+        for _ in range(_MOST_REPAIRS):
+            remains = Remains(self.coupling, dead)
+            revived = self._to_revive(remains)
+            if revived is None:
+                return dead
+            axes, why, name = revived
+            primes = self.classes.primes_of(np.concatenate([self.classes.of(axis) for axis in axes]))
+            primes = primes[dead[primes]]
+            if not free or not len(primes):
+                raise CouplingError(f"cannot prune {name}: {why}.", name=name, way_out=_SMALLER)
+            self.left[name] = why
+            dead = dead.copy()
+            dead[primes] = False
+        return np.zeros(self.classes.count, bool)
+
+    def _to_revive(self, remains: Remains) -> tuple[list[Axis], str, str] | None:
+        emptied = remains.emptied()
+        if emptied is not None:
+            leaf, dim = emptied
+            return [self.coupling.leaf_axis(leaf, dim)], f"nothing of {leaf} would be left", layer_of(leaf)
+        for parts in self.coupling.record.balanced:
+            if len({remains.count(part) for part in parts}) > 1 and len({len(part) for part in parts}) == 1:
+                return parts, "the parts of a chunk must be of one size", self._name()
+        try:
+            remains.attributes()
+        except Unsolved as error:
+            return error.axes, f"the code computes a size that can't follow: {error}", error.where.module
+        return None
+
+    def _name(self) -> str:
+        return ", ".join(self.wish.layers or ()) or "the model"
+
+
+def unit_of(coupling: Coupling, bundle: Bundle, axis: Axis) -> int:
+    """How many entries of an axis go with one channel of a bundle."""
+    classes = coupling.classes.of(axis)
+    touched = coupling.families.touches(classes, np.concatenate(bundle.families))
+    own = coupling.classes.primes_of(classes)
+    channels = len(np.intersect1d(np.concatenate(bundle.families), own))
+    return max(1, int(touched.sum()) // max(channels, 1))
