@@ -120,3 +120,16 @@ def test_copies_and_pickles():
     for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
         assert torch.equal(twin(x), net(x))
     assert ts.config_of(net[0]) == {"num_features": 4, "eps": 1e-05, "trainable": False}
+
+
+def test_a_frozen_norm_is_converted_as_the_batch_norm_that_it_is_in_eval():
+    old = ts.FrozenBatchNorm(8)
+    old.running_mean.normal_()
+    old.weight.normal_()
+    assert convert(old, nn.GroupNorm, {"num_groups": 2}).fidelity is Fidelity.APPROXIMATE
+    assert torch.equal(like(old, nn.GroupNorm, num_groups=2).weight, old.weight)
+    x = torch.randn(2, 8, 4, 4)
+    conversion = convert(old, nn.Conv2d)
+    assert conversion.fidelity is Fidelity.EXACT_IN_EVAL and torch.allclose(like(old, nn.Conv2d)(x), old(x), atol=1e-5)
+    assert like(old, nn.InstanceNorm1d).num_features == like(old, nn.LayerNorm).normalized_shape[0] == 8
+    assert convert(old, nn.LocalResponseNorm, {"size": 3}).fidelity is Fidelity.INITIALISED

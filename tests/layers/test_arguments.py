@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -70,3 +71,16 @@ def test_unknown_names_come_with_close_ones():
 def test_a_function_that_raises():
     with pytest.raises(ConfigError, match=r"num_groups can.t be worked out.*nothing"):
         convert(nn.BatchNorm2d(8), nn.GroupNorm, {"num_groups": lambda old: old.nothing})
+
+
+def test_numpys_whole_numbers_are_numbers():
+    assert like(nn.BatchNorm2d(8), nn.GroupNorm, num_groups=np.int64(2)).num_groups == 2
+
+
+def test_a_repr_that_raises():
+    class Silent(nn.ReLU):
+        def __repr__(self):
+            raise ValueError("no repr")
+
+    with pytest.raises(ConfigError, match="Silent has nothing that means the same"):
+        convert(Silent(), nn.Conv2d)

@@ -245,3 +245,10 @@ def test_other_widths_are_initialised():
     assert set(conversion.lost) == {"weight", "bias", "running_mean", "running_var"}
     with pytest.raises(ConfigError, match="at least 1"):
         convert(nn.LayerNorm(8), nn.LayerNorm, {"normalized_shape": (3, 0)})
+
+
+@pytest.mark.parametrize("eps", ["a", -1.0, True])
+@pytest.mark.parametrize("old", [nn.BatchNorm2d(4), nn.LayerNorm(4), nn.GroupNorm(2, 4)], ids=repr)
+def test_eps_is_a_number(old, eps):
+    with pytest.raises(ConfigError, match="needs a number for eps"):
+        convert(old, type(old), {"eps": eps})

@@ -83,3 +83,30 @@ def test_shuffles(factor, groups, bias):
 def test_patches_that_overlap_are_no_shuffle(old, new):
     with pytest.raises(ConfigError, match="must be one"):
         convert(old, new)
+
+
+@given(st.integers(1, 3), st.integers(1, 4))
+def test_back_to_upsampling(axes, factor):
+    old, x = nn.Upsample(scale_factor=factor), torch.randn(2, 3, *[5] * axes, **DOUBLE)
+    there = converted(old, TRANSPOSED[axes], reference=x, in_channels=3)[1]
+    conversion, back = converted(there, nn.Upsample, reference=x)
+    assert conversion.fidelity is Fidelity.EXACT and torch.allclose(back(x), old(x))
+    there.weight.data[0].mul_(2)
+    assert convert(there, nn.Upsample).fidelity is Fidelity.INITIALISED
+
+
+@given(st.integers(1, 3), st.integers(1, 3))
+def test_shuffles_are_convolutions_with_a_single_one(factor, channels):
+    few, many = torch.randn(2, channels, 6, 6, **DOUBLE), torch.randn(2, channels * factor**2, 2, 3, **DOUBLE)
+    conversion, conv = converted(nn.PixelUnshuffle(factor), nn.Conv2d, reference=few, in_channels=channels)
+    assert conversion.fidelity is Fidelity.EXACT and torch.equal(conv(few), nn.PixelUnshuffle(factor)(few))
+    conversion, up = converted(nn.PixelShuffle(factor), nn.ConvTranspose2d, reference=few, in_channels=many.shape[1])
+    assert conversion.fidelity is Fidelity.EXACT and torch.equal(up(many), nn.PixelShuffle(factor)(many))
+
+
+def test_factors_carry():
+    conversion, new = converted(nn.Upsample(scale_factor=2), nn.PixelShuffle)
+    assert conversion.fidelity is Fidelity.INITIALISED and new.upscale_factor == 2
+    assert conversion.remarks == ("a shuffle trades 4 channels for one",)
+    assert converted(nn.PixelShuffle(3), nn.Upsample)[1].scale_factor == 3.0
+    assert converted(nn.PixelShuffle(3), nn.PixelUnshuffle)[1].downscale_factor == 3

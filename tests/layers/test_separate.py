@@ -114,3 +114,19 @@ def test_momentum_goes_along():
     old = nn.Sequential(nn.MultiheadAttention(4, 2))
     plan = ts.plan(old).replace(nn.MultiheadAttention, ts.SeparateAttention)
     assert all(origin.per_entry for origin in plan.changes[0].origins.values() if type(origin).__name__ == "Computed")
+
+
+def test_other_arguments_are_not_exact():
+    old = nn.MultiheadAttention(8, 2)
+    for new in (nn.MultiheadAttention, ts.SeparateAttention):
+        for asked, fidelity, remark in (
+            ({"num_heads": 4}, Fidelity.APPROXIMATE, "another num_heads"),
+            ({"batch_first": True}, Fidelity.APPROXIMATE, "time and batch are the other way round"),
+            ({"bias": False}, Fidelity.APPROXIMATE, "another bias"),
+        ):
+            conversion = convert(old, new, asked)
+            assert conversion.fidelity is fidelity and conversion.remarks == (remark,)
+        assert convert(old, new, {"dropout": 0.3}).fidelity is Fidelity.EXACT_IN_EVAL
+    separate = ts.SeparateAttention(8, 2, dropout=0.1)
+    assert convert(separate, ts.SeparateAttention).fidelity is Fidelity.EXACT
+    assert convert(separate, nn.MultiheadAttention, {"num_heads": 4}).fidelity is Fidelity.APPROXIMATE

@@ -130,3 +130,49 @@ def test_in_a_model_and_back():
     assert len(ts.select(net, ts.SeparableConv2d, rank=9)) == 2
     ts.plan(net).replace(ts.SeparableConv2d, nn.Conv2d).replace(ts.LowRankLinear, nn.Linear).apply(check=x)
     assert torch.allclose(net(x), before, atol=1e-5) and type(net[0]) is nn.Conv2d
+
+
+@pytest.mark.parametrize("first", [cls for _, cls in SCHEMES if "2d" in cls.__name__])
+@pytest.mark.parametrize("second", [cls for _, cls in SCHEMES if "2d" in cls.__name__])
+@pytest.mark.parametrize("rank", [1, 40])
+def test_among_themselves(first, second, rank):
+    old = first(4, 6, 3, rank=3, padding=1, bias=False, **DOUBLE)
+    x = torch.randn(4, 4, 30, 30, **DOUBLE)
+    conversion, new = converted(old, second, rank=rank)
+    assert type(new) is second and new.rank == rank and not conversion.lost
+    off = relative(old, new, x)
+    if conversion.fidelity is Fidelity.EXACT:
+        assert off < 1e-10
+    else:
+        assert off == pytest.approx(conversion.error, rel=0.1)
+    assert (conversion.fidelity is Fidelity.EXACT) == (off < 1e-10)
+
+
+def test_another_rank_of_a_linear_layer():
+    old = ts.LowRankLinear(20, 16, 8, **DOUBLE)
+    conversion, new = converted(old, ts.LowRankLinear, rank=3)
+    assert conversion.fidelity is Fidelity.APPROXIMATE and torch.equal(new[1].bias, old[1].bias)
+    old[1].bias.data.zero_()
+    assert relative(old, like(old, ts.LowRankLinear, rank=3), torch.randn(20_000, 20, **DOUBLE)) == pytest.approx(
+        conversion.error, rel=0.05
+    )
+    assert convert(old, ts.LowRankLinear, {"rank": 8}).fidelity is Fidelity.EXACT
+
+
+def test_complex_weights_stay_complex():
+    old = nn.Linear(6, 5, dtype=torch.complex128)
+    conversion, new = converted(old, ts.LowRankLinear, rank=5)
+    x = torch.randn(3, 6, dtype=torch.complex128)
+    assert conversion.fidelity is Fidelity.EXACT and torch.allclose(new(x), old(x))
+    assert torch.allclose(like(new, nn.Linear)(x), old(x))
+    assert convert(old, nn.Linear, {"in_features": 3}).error == pytest.approx(
+        float(old.weight[:, 3:].norm() / old.weight.norm())
+    )
+
+
+def test_weights_that_are_not_finite_are_refused():
+    old = nn.Linear(4, 4)
+    nn.init.constant_(old.weight, float("nan"))
+    with pytest.raises(ts.ConfigError, match="not finite"):
+        convert(old, ts.LowRankLinear, {"rank": 2})
+    assert convert(old, nn.Linear, {"in_features": 2}).error is None

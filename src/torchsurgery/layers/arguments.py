@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from ..errors import ConfigError
@@ -82,6 +84,8 @@ def resolved(old: nn.Module, new: type[nn.Module], overrides: Mapping[str, Any])
 
 
 def _value(old: nn.Module, new: type[nn.Module], name: str, value: Any) -> Any:
+    if isinstance(value, np.integer):
+        return int(value)
     is_function = callable(value) and not isinstance(value, type | nn.Module)
     if not is_function or callable(signature_of(new).defaults.get(name)):
         return value
@@ -171,8 +175,10 @@ def is_whole(value: Any, least: int) -> bool:
 
 def label(old: nn.Module) -> str:
     """The layer in a few words."""
-    text = type(old).__name__ if old._modules else repr(old)
-    return text if len(text) <= 80 else type(old).__name__
+    text = type(old).__name__
+    with contextlib.suppress(Exception):  # a user's repr may raise
+        text = text if old._modules or len(repr(old)) > 80 else repr(old)
+    return text
 
 
 def in_code(cls: type) -> str:

@@ -222,10 +222,15 @@ class _Comparison:
     def same_object(self, path: str, mine: Any, fresh: Any) -> bool:
         equality: object = type(mine).__eq__
         if equality is not object.__eq__:
-            return _equal(mine, fresh)
+            # It may leave out what counts, such as a dataclass's field with compare=False.
+            return _equal(mine, fresh) and self.same_state(path, mine, fresh)
         if not hasattr(mine, "__dict__") or any("__slots__" in vars(base) for base in type(mine).__mro__[:-1]):
             return False
-        return vars(mine).keys() == vars(fresh).keys() and self.each(path, vars(mine).values(), vars(fresh).values())
+        return self.same_state(path, mine, fresh)
+
+    def same_state(self, path: str, mine: Any, fresh: Any) -> bool:
+        ours, theirs = _state(mine), _state(fresh)
+        return ours.keys() == theirs.keys() and self.each(path, ours.values(), theirs.values())
 
     def each(self, path: str, mine: Any, fresh: Any) -> bool:
         if len(mine) != len(fresh):
@@ -335,6 +340,10 @@ def _equal(mine: Any, fresh: Any) -> bool:
         return bool(answer.all()) and mine.shape == fresh.shape if hasattr(answer, "all") else answer is True
     except Exception:
         return False
+
+
+def _state(thing: Any) -> dict[str, Any]:
+    return vars(thing) if hasattr(thing, "__dict__") else {}
 
 
 def _kind(tensor: Tensor) -> str:

@@ -1,4 +1,4 @@
-"""Tensors that are made of nothing, and change nothing."""
+"""Tensors in double precision: filled with one value, or others made as precise as can be."""
 
 from __future__ import annotations
 
@@ -18,3 +18,8 @@ def filled(shape: int | tuple[int, ...], value: float) -> Computed:
         return torch.full(size, value, dtype=torch.float64, device="cpu")
 
     return Computed((), fill, _WORDS.get(value, f"filled with {value:g}"))
+
+
+def precise(tensor: Tensor) -> Tensor:
+    """The tensor in double precision, complex if it is."""
+    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,13 +11,14 @@ from torch.nn import functional as F
 
 from ..errors import ConfigError
 from ..origins import Origin
+from .conv import CONVS, axes_of
 from .conversion import Conversion, Fidelity
 from .converting import convert
 from .fills import filled
 from .foreign import ACTIVATED
-from .norm import BATCH
+from .norm import BATCH, CHANNELS_LAST, INSTANCE, RESPONSE
 from .pair import Pair
-from .registry import conversion
+from .registry import conversion, rule_for
 
 TIMM = "timm.layers.norm_act.BatchNormAct2d"
 
@@ -110,6 +112,16 @@ def frozen(pair: Pair) -> Conversion:
 def thawed(pair: Pair) -> Conversion:
     """Back again: what was frozen is trained from then on."""
     return pair.carry({"track_running_stats": True}, fidelity=Fidelity.EXACT_IN_EVAL, uses=("trainable",))
+
+
+@conversion(FrozenBatchNorm, (*INSTANCE, nn.GroupNorm, *CHANNELS_LAST, *RESPONSE, *CONVS))
+def as_a_batch_norm(pair: Pair) -> Conversion:
+    """What the batch norm that it is in eval comes to."""
+    config = {name: pair.config[name] for name in ("num_features", "eps")} | {"track_running_stats": True}
+    like = BATCH[axes_of(pair.new) - 1] if issubclass(pair.new, CONVS) else nn.BatchNorm2d
+    rule, *_ = rule_for(like, pair.new) or (thawed,)
+    result = rule(Pair(pair.old, pair.new, config, pair.overrides))
+    return replace(result, dropped=tuple(name for name in result.dropped if "track" not in name))
 
 
 def with_activation(old: nn.Module) -> bool:

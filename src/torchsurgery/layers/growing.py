@@ -179,8 +179,10 @@ def resized(
 
 
 def _dropped(weight: Tensor, axis: int, channels: int) -> float | None:
-    """The error for white noise of leaving out the columns from `channels` on; None without values."""
+    """The error for white noise of leaving out the columns from `channels` on; None without finite values."""
     if weight.is_meta:
         return None
-    energy = weight.detach().double().square().movedim(axis, 0).flatten(1).sum(1)
+    energy = weight.detach().abs().double().square().movedim(axis, 0).flatten(1).sum(1)
+    if not energy.isfinite().all():
+        return None
     return math.sqrt(float(energy[channels:].sum() / energy.sum())) if energy.sum() else 0.0

@@ -113,9 +113,9 @@ def _dropped(
 
 def _dropped_share(weight: Tensor, steps: Sequence[tuple[str, Step]]) -> float | None:
     """The share of the kernel's energy that goes; None where there are no values to look at."""
-    if weight.is_meta:
-        return None
     weight = weight.detach()
+    if weight.is_meta or not weight.isfinite().all():
+        return None
     before = _applied(steps[:-1], weight)
     kept = _applied(steps[-1:], before)
     if torch.count_nonzero(before) == torch.count_nonzero(kept):

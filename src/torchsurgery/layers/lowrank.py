@@ -22,6 +22,7 @@ from .building import once_per_class
 from .config import arguments_of
 from .conv import CONVS
 from .conversion import Conversion, Fidelity
+from .fills import precise
 from .padded import PADDED
 from .refusals import refuse
 
@@ -54,7 +55,7 @@ class Factoring:
     @cached_property
     def values(self) -> Tensor:
         """The singular values in double precision, largest first: (count, full rank)."""
-        values: Tensor = torch.linalg.svdvals(self.matrices.double())
+        values: Tensor = torch.linalg.svdvals(precise(self.matrices))
         return values
 
     def rank_for(self, energy: float) -> int:
@@ -128,6 +129,8 @@ def factoring(layer: nn.Module, scheme: Scheme = "thin") -> Factoring:
         raise ConfigError("it pads each side by itself", got=layer, way_out="ts.like(conv, nn.Conv2d, padding=1) first")
     if getattr(layer, "groups", 1) != 1:
         raise ConfigError("it is grouped", got=layer, way_out="ts.like(conv, nn.Conv2d, groups=1) first")
+    if not layer.weight.is_meta and not layer.weight.isfinite().all():  # type: ignore[operator]
+        raise ConfigError("its weight has numbers that are not finite", got=layer)
     return Factoring(layer, "thin" if isinstance(layer, nn.Linear) else scheme)  # type: ignore[arg-type]
 
 
@@ -150,7 +153,7 @@ def _matrices(weight: Tensor, scheme: Scheme) -> Tensor:
 
 def factors(weight: Tensor, rank: int, scheme: Scheme) -> dict[int, Tensor]:
     """The weights of the two layers, the singular values shared out evenly between them; zeros beyond the full rank."""
-    left, values, right = torch.linalg.svd(_matrices(weight, scheme).double(), full_matrices=False)
+    left, values, right = torch.linalg.svd(precise(_matrices(weight, scheme)), full_matrices=False)
     roots, kept = values[:, :rank].sqrt(), min(rank, values.shape[1])
     thin = left.new_zeros(len(values), rank, right.shape[2])
     wide = left.new_zeros(len(values), left.shape[1], rank)

@@ -294,6 +294,7 @@ for _norm, _conv in zip(BATCH, _POINTWISE.values(), strict=False):
 def check_group(old: nn.Module, new: type[nn.Module], config: Mapping[str, Any]) -> None:
     """The channels fall into groups of one size."""
     _check_positive(new, config, "num_groups", "num_channels")
+    _check_eps(new, config)
     groups, channels = config.get("num_groups", 1), config.get("num_channels", 0)
     if channels % groups:
         divisors = [n for n in range(1, channels + 1) if channels % n == 0]
@@ -312,6 +313,17 @@ def check_group(old: nn.Module, new: type[nn.Module], config: Mapping[str, Any])
 def check_sizes(old: nn.Module, new: type[nn.Module], config: Mapping[str, Any]) -> None:
     """There is something to be normed."""
     _check_positive(new, config, "num_features", "normalized_shape", "size")
+    _check_eps(new, config)
+
+
+def _check_eps(new: type[nn.Module], config: Mapping[str, Any]) -> None:
+    eps = config.get("eps")
+    if eps is not None and (isinstance(eps, bool) or not isinstance(eps, int | float) or eps < 0):
+        raise ConfigError(
+            f"{new.__name__} needs a number for eps, not below 0, and got {eps!r}.",
+            got=eps,
+            way_out=f"ts.like(old, {in_code(new)}, eps=1e-5)",
+        )
 
 
 def _check_positive(new: type[nn.Module], config: Mapping[str, Any], *names: str) -> None:

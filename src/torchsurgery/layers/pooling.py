@@ -37,7 +37,9 @@ def pool_axes(cls: type[nn.Module]) -> int:
 @conversion((*MAX, *AVERAGE, *POWER), (*MAX, *AVERAGE, *POWER, *UNPOOL))
 @conversion(UNPOOL, (*UNPOOL, *MAX, *AVERAGE, *POWER))
 @conversion(ADAPTIVE, ADAPTIVE)
-@conversion(FRACTIONAL, (*FRACTIONAL, *ADAPTIVE))
+@conversion(FRACTIONAL, (*FRACTIONAL, *ADAPTIVE, *MAX, *AVERAGE, *POWER))
+@conversion((*MAX, *AVERAGE, *POWER, *UNPOOL), (*FRACTIONAL, *ADAPTIVE))
+@conversion(ADAPTIVE, (*MAX, *AVERAGE, *POWER, *FRACTIONAL))
 def pool_to_pool(pair: Pair) -> Conversion:
     """The window carries; to another number of axes, the new ones in front get the first one's."""
     axes = (pool_axes(type(pair.old)), pool_axes(pair.new))
@@ -45,10 +47,20 @@ def pool_to_pool(pair: Pair) -> Conversion:
     if issubclass(pair.new, POWER) and not isinstance(pair.old, POWER):
         # The norm that is the average of squares, up to a constant.
         given["norm_type"] = 2
+    if issubclass(pair.new, FRACTIONAL) and "output_ratio" not in pair.config:
+        given |= _as_ratio(pair, axes[1])
     result = pair.carry(given, fidelity=Fidelity.EXACT)
     if _kind(type(pair.old)) is _kind(result.new) and axes[0] == axes[1] and _same_window(pair, result):
         return result
     return result.limited(Fidelity.INITIALISED, None, *_shape_remarks(pair, result))
+
+
+def _as_ratio(pair: Pair, axes: int) -> dict[str, Any]:
+    """The strides of a pooling as the share of places that a fractional one leaves; nothing where the caller says."""
+    stride = pair.config.get("stride")
+    if stride is None or {"output_size", "output_ratio"} & pair.overrides.keys():
+        return {}
+    return {"output_ratio": tuple(1 / s for s in per_axis(_on_axes(stride, pool_axes(type(pair.old)), axes), axes))}
 
 
 _PER_AXIS = ("kernel_size", "stride", "padding", "dilation", "output_size", "output_ratio")

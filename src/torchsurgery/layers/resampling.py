@@ -75,6 +75,25 @@ def _taps(kernel: int, factor: int, axes: int, channels: int) -> Computed:
     return Computed((), fill, "ones" if kernel == factor else "a triangle")
 
 
+@conversion(TRANSPOSED, nn.Upsample)
+def transposed_to_upsample(pair: Pair) -> Conversion:
+    """Exact where the kernel is that of the nearest place; else only the factor carries."""
+    weight, stride = pair.old._parameters["weight"], pair.config["stride"]
+    nearest = _is_nearest(pair, weight) if isinstance(weight, Tensor) and not weight.is_meta else False
+    result = pair.carry({"scale_factor": tuple(map(float, stride))}, fidelity=Fidelity.EXACT, uses=("stride",))
+    same = {"scale_factor", "size", "mode", "align_corners"}.isdisjoint(pair.overrides)
+    return result if nearest and same else result.limited(Fidelity.INITIALISED, None, "the kernel is lost")
+
+
+def _is_nearest(pair: Pair, weight: Tensor) -> bool:
+    """Whether every channel goes by itself, and each place is copied to all of its patch."""
+    windows = windows_of(pair.config, pair.old)
+    alone = pair.config["groups"] == pair.config["in_channels"] == pair.config["out_channels"]
+    patches = all(window == Window(window.stride, window.stride, window.dilation) for window in windows)
+    bias = pair.old._parameters["bias"]
+    return alone and patches and bool((weight == 1).all()) and (bias is None or not bias.any())
+
+
 # --- shuffles of pixels
 
 
@@ -111,6 +130,44 @@ def conv_to_unshuffle(pair: Pair) -> Conversion:
     return Conversion(
         _made(_unshuffle_convolve), {**arguments, "factor": factor}, origins, Fidelity.EXACT, remarks=remarks
     )
+
+
+@conversion(nn.PixelShuffle, nn.ConvTranspose2d)
+@conversion(nn.PixelUnshuffle, nn.Conv2d)
+def shuffle_to_conv(pair: Pair) -> Conversion:
+    """Each pixel of a patch from or to a channel of its own, by a kernel with a single one in it."""
+    factor = next(iter(pair.config.values()))
+    up = issubclass(pair.new, nn.ConvTranspose2d)
+    given: dict[str, Any] = {"kernel_size": factor, "stride": factor, "bias": False}
+    many, few = factor**2, 1
+    if (channels := pair.overrides.get("in_channels")) is not None:
+        given |= {"out_channels": channels // many if up else channels * many}
+        given["groups"] = few = given["out_channels"] if up else channels
+    if channels is None or any(pair.overrides.get(name, value) != value for name, value in given.items()):
+        return pair.carry(given)
+    origins: dict[str, str | Origin] = {"weight": _one_of_each(factor, few)}
+    return pair.carry(given, origins, Fidelity.EXACT, uses=pair.config)
+
+
+def _one_of_each(factor: int, channels: int) -> Computed:
+    def fill() -> Tensor:
+        one = torch.eye(factor**2, dtype=torch.float64, device="cpu").reshape(-1, 1, factor, factor)
+        return one.repeat(channels, 1, 1, 1)
+
+    return Computed((), fill, "a one for each pixel")
+
+
+@conversion(nn.Upsample, nn.PixelShuffle)
+@conversion(nn.PixelShuffle, nn.Upsample)
+@conversion(nn.PixelUnshuffle, nn.PixelShuffle)
+@conversion(nn.PixelShuffle, nn.PixelUnshuffle)
+def factor_to_factor(pair: Pair) -> Conversion:
+    """The factor carries; a shuffle trades channels for places, which nothing else does."""
+    factor = _factor(pair, 2) if isinstance(pair.old, nn.Upsample) else next(iter(pair.config.values()))
+    uses = ("scale_factor", "upscale_factor", "downscale_factor")
+    given = {"upscale_factor": factor, "downscale_factor": factor, "scale_factor": float(factor)}
+    remark = f"a shuffle trades {factor**2} channels for one"
+    return pair.carry(given, fidelity=Fidelity.INITIALISED, uses=uses, remarks=(remark,))
 
 
 def _patch(pair: Pair) -> int:

@@ -118,8 +118,26 @@ def separated(pair: Pair) -> Conversion:
         origins[f"{name}.weight"] = _rows("in_proj_weight", place, width) if joint else f"{name}_weight"
         if pair.config["bias"]:
             origins[f"{name}.bias"] = _rows("in_proj_bias", place, width)
-    result = pair.carry({}, origins, Fidelity.EXACT)
-    return result if pair.config["dropout"] == 0 else result.limited(Fidelity.EXACT_IN_EVAL)
+    return _account(pair, pair.carry({}, origins, Fidelity.EXACT))
+
+
+def _account(pair: Pair, result: Conversion) -> Conversion:
+    """What other arguments come to; a dropout draws other random numbers."""
+    changed = {name for name, value in result.config.items() if pair.config.get(name, value) != value}
+    if "batch_first" in changed:
+        result = result.limited(Fidelity.APPROXIMATE, None, "time and batch are the other way round")
+    if others := sorted(changed - {"batch_first", "dropout"}):
+        result = result.limited(Fidelity.APPROXIMATE, None, f"another {' and '.join(others)}")
+    drops = pair.config["dropout"] or result.config.get("dropout")
+    same = not drops or (result.new is type(pair.old) and "dropout" not in changed)
+    return result if same else result.limited(Fidelity.EXACT_IN_EVAL)
+
+
+@conversion(nn.MultiheadAttention, nn.MultiheadAttention)
+@conversion(SeparateAttention, SeparateAttention)
+def same_attention(pair: Pair) -> Conversion:
+    """With other arguments."""
+    return _account(pair, pair.carry(fidelity=Fidelity.EXACT))
 
 
 def _rows(source: str, place: int, width: int) -> Computed:
@@ -139,8 +157,7 @@ def joined(pair: Pair) -> Conversion:
         origins["in_proj_weight"] = Computed(weights, _stacked, "the three, stacked")
     if pair.config["bias"]:
         origins["in_proj_bias"] = Computed(tuple(f"{name}.bias" for name in _PROJECTIONS), _stacked, "stacked")
-    result = pair.carry({}, origins, Fidelity.EXACT)
-    return result if pair.config["dropout"] == 0 else result.limited(Fidelity.EXACT_IN_EVAL)
+    return _account(pair, pair.carry({}, origins, Fidelity.EXACT))
 
 
 def _stacked(*tensors: Tensor) -> Tensor:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from ..origins import Computed, Origin
+from ..origins import Computed, Origin, Same
 from .arguments import argument_check, is_whole
+from .assembling import build
 from .building import signature_of
-from .config import config_rule
+from .config import arguments_of, config_rule
 from .conv import check_conv
 from .conversion import Conversion, Fidelity
-from .fills import filled
+from .converting import convert
+from .fills import filled, precise
 from .lowrank import Scheme, factoring
 from .pair import Pair
 from .registry import conversion
@@ -191,6 +194,7 @@ class AsymmetricConv2d(_TwoConvs):
 LOW_RANK = (LowRankConv1d, LowRankConv2d, LowRankConv3d)
 SEPARABLE = (SeparableConv1d, SeparableConv2d, SeparableConv3d)
 _CONVS = (*LOW_RANK, *SEPARABLE, AsymmetricConv2d)
+_CONVS_2D = (LowRankConv2d, SeparableConv2d, AsymmetricConv2d)
 
 
 # --- arguments
@@ -296,7 +300,7 @@ def into_one(pair: Pair) -> Conversion:
     scheme, groups = pair.old.scheme, getattr(pair.old[0], "groups", 1)  # type: ignore[index]
 
     def product(first: Tensor, second: Tensor) -> Tensor:
-        return _product(first.double(), second.double(), scheme, groups).to(first.dtype)  # type: ignore[arg-type]
+        return _product(precise(first), precise(second), scheme, groups).to(first.dtype)  # type: ignore[arg-type]
 
     bias = "1.bias" if pair.config["bias"] else filled(_outputs(pair), 0.0)
     origins = {"weight": Computed(("0.weight", "1.weight"), product, "the product of the two"), "bias": bias}
@@ -312,3 +316,34 @@ def _product(first: Tensor, second: Tensor, scheme: Scheme, groups: int) -> Tens
         return (second.flatten(1) @ first.flatten(1)).reshape(second.shape[0], *first.shape[1:])
     taps, mixed = first.reshape(groups, -1, first[0].numel()), second.reshape(len(second), groups, -1)
     return torch.einsum("irk,oir->oik", taps, mixed).reshape(len(second), groups, *first.shape[2:])
+
+
+# --- among themselves
+
+
+@conversion(LowRankLinear, LowRankLinear)
+@conversion((LowRankConv1d, SeparableConv1d), (LowRankConv1d, SeparableConv1d))
+@conversion(_CONVS_2D, _CONVS_2D)
+@conversion((LowRankConv3d, SeparableConv3d), (LowRankConv3d, SeparableConv3d))
+def into_two_others(pair: Pair) -> Conversion:
+    """Into one, and that into two: another rank, or another way to split."""
+    one = convert(pair.old, nn.Linear if isinstance(pair.old, LowRankLinear) else pair.new.conv)  # type: ignore[attr-defined]
+    dense = build(one, pair.old)
+    overrides = {"rank": pair.config["rank"], **pair.overrides} if pair.new is type(pair.old) else pair.overrides
+    two = into_two(Pair(dense, pair.new, arguments_of(dense), overrides))
+    origins = {name: _through(origin, one.origins) for name, origin in two.origins.items()}
+    return replace(two, origins=origins, lost=())
+
+
+def _through(origin: Origin, inner: Mapping[str, Origin]) -> Origin:
+    """An origin in terms of the layer's tensors rather than of those of the one that stands for it."""
+    if not isinstance(origin, Computed) or not origin.sources:
+        return origin
+    (source,) = origin.sources
+    first = inner[source]
+    if isinstance(first, Same):
+        return replace(origin, sources=(first.source,))
+    if not isinstance(first, Computed):
+        return first
+    compute = first.function
+    return Computed(first.sources, lambda *tensors: origin.function(compute(*tensors)), f"{first.what}, {origin.what}")
