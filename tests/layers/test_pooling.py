@@ -96,5 +96,5 @@ def test_a_stride_is_a_share():
     assert new(torch.randn(1, 2, 8, 8)).shape == (1, 2, 4, 4)
     assert converted(nn.AvgPool3d(2), nn.FractionalMaxPool3d, output_size=3)[1].output_size == (3, 3, 3)
     assert converted(nn.MaxPool2d(2), nn.AdaptiveMaxPool2d, output_size=3)[1].output_size == 3
-    assert converted(nn.FractionalMaxPool2d(2, output_size=3), nn.MaxPool2d)[1].kernel_size == 2
+    assert converted(nn.FractionalMaxPool2d(2, output_size=3), nn.MaxPool2d)[1].kernel_size == (2, 2)
     assert converted(nn.AdaptiveAvgPool2d(1), nn.AvgPool2d, kernel_size=7)[0].fidelity is Fidelity.INITIALISED
