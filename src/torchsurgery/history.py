@@ -6,14 +6,23 @@ Nothing is stored on a model itself, and neither models nor layers are kept aliv
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
+from .changes import Change
 from .errors import RecipeError
 from .recipes import Operation, Recipe
-from .recipes.structure import Structure, structure_of
+from .recipes.structure import (
+    Structure,
+    first_other,
+    line_of,
+    parts_of,
+    signature_of_model,
+    structure_of,
+)
 from .tree import uncompiled
 
 
@@ -32,17 +41,38 @@ class Entry:
     record: Record | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Record:
     """One surgery as data.
 
     Attributes:
-        recipe: What was done, between the structures before and after.
-        foreign: Where the model had been altered by other means since the surgery before, or None.
+        operations: What was done.
+        was: The lines of the modules that it changed, as they were before; see `structure.parts_of`.
+        classes: The classes that modules had before which only take another one; emptied when it is settled.
+        left: What it left, at a glance.
+        foreign: The name of a module that had been altered by other means since the surgery before, or None.
     """
 
-    recipe: Recipe
-    foreign: tuple[str, str | None, str | None] | None = None
+    operations: tuple[Operation, ...]
+    was: dict[str, Mapping[str, str]]
+    classes: dict[str, type[nn.Module]]
+    left: Sequence[Any]
+    foreign: str | None
+    _lines: dict[str, str] = field(default_factory=dict)
+
+    def lines_before(self, model: nn.Module, after: Structure) -> Structure:
+        """The structure before, from the one after; of the last surgery in force, or one that was settled."""
+        return Structure({**after.lines, **self._lines, **self._retyped(model)}).with_parts(self.was)
+
+    def settle(self, model: nn.Module) -> None:
+        """Note what can be seen of the model only as long as no other surgery has changed it."""
+        self._lines.update(self._retyped(model))
+        self.classes.clear()
+
+    def _retyped(self, model: nn.Module) -> dict[str, str]:
+        """The lines of modules that only took another class, as they were."""
+        modules = dict(model.named_modules(remove_duplicate=False)) if self.classes else {}
+        return {name: line_of(modules[name], kind) for name, kind in self.classes.items() if name in modules}
 
 
 _ENTRIES: weakref.WeakKeyDictionary[nn.Module, list[Entry]] = weakref.WeakKeyDictionary()
@@ -57,11 +87,26 @@ def remember(
     return entry
 
 
-def record(model: nn.Module, operations: tuple[Operation, ...], before: Structure) -> Record:
-    """What was just done to a model that had this structure before, as data."""
-    earlier = records(model)
-    foreign = earlier[-1].recipe.result.difference(before) if earlier and earlier[-1].recipe.result else None
-    return Record(Recipe(operations, before, structure_of(model)), foreign)
+class Recording:
+    """What has to be noted of a model before a surgery, so that it can be told afterwards."""
+
+    def __init__(self, model: nn.Module, operations: tuple[Operation, ...], changes: Sequence[Change]) -> None:
+        self.model, self.operations = model, operations
+        earlier = records(model)
+        self.foreign = None
+        if earlier:
+            self.foreign = first_other(model, earlier[-1].left)
+            earlier[-1].settle(model)
+        self.was: dict[str, Mapping[str, str]] = {}
+        self.classes: dict[str, type[nn.Module]] = {}
+        if all(change.kind != "call" and vars(change.old) is vars(change.new) for change in changes):
+            self.classes = {change.names[0]: type(change.old) for change in reversed(changes)}
+        else:
+            self.was |= parts_of(model, {name for change in changes for name in change.names})
+
+    def done(self) -> Record:
+        """The note of it, after the surgery."""
+        return Record(self.operations, self.was, self.classes, signature_of_model(self.model), self.foreign)
 
 
 def forget(model: nn.Module, entry: Entry) -> None:
@@ -96,6 +141,16 @@ def records(model: nn.Module) -> tuple[Record, ...]:
     return tuple(entry.record for entry in _ENTRIES.get(model, []) if entry.record is not None)
 
 
+def recipe_of_one(model: nn.Module, record: Record) -> Recipe:
+    """One surgery as a recipe; between the structures before and after, while it is in force."""
+    done = records(model)
+    if record not in done:
+        return Recipe(record.operations)
+    structures = _structures(model, done)
+    place = done.index(record)
+    return Recipe(record.operations, structures[place].untied, structures[place + 1])
+
+
 def recipe_of(model: nn.Module) -> Recipe:
     """All that this process has done to a model and that is in force, as one recipe.
 
@@ -114,22 +169,23 @@ def recipe_of(model: nn.Module) -> Recipe:
           insert 1
     """
     model = uncompiled(model)
-    now, done = structure_of(model), records(model)
-    if not done:
-        return Recipe((), now, now)
-    operations = tuple(operation for record in done for operation in record.recipe.operations)
-    whole = Recipe(operations, done[0].recipe.base, done[-1].recipe.result)
-    assert whole.result is not None
-    for found in (*(record.foreign for record in done), whole.result.difference(now)):
-        if found is not None:
-            name, left, there = found
-            raise RecipeError(
-                f"{name or 'the model'} was altered by other means than this library, which no recipe tells.",
-                f"the surgery left {left or 'nothing'}",
-                f"there is now {there or 'nothing'}",
-                name=name,
-                expected=left,
-                got=there,
-                way_out="put it back, and make the change with this library:  ts.replace(model, …)",
-            )
-    return whole
+    done = records(model)
+    found = [record.foreign for record in done if record.foreign is not None]
+    if done and (now := first_other(model, done[-1].left)) is not None:
+        found.append(now)
+    if found:
+        raise RecipeError(
+            f"{found[0] or 'the model'} was altered by other means than this library, which no recipe tells.",
+            name=found[0],
+            way_out="put it back, and make the change with this library:  ts.replace(model, …)",
+        )
+    first, *_, last = _structures(model, done) * 2
+    return Recipe(tuple(operation for record in done for operation in record.operations), first.untied, last)
+
+
+def _structures(model: nn.Module, done: Sequence[Record]) -> list[Structure]:
+    """The structures before each surgery in force and after the last one: read backwards off what there is."""
+    found = [structure_of(model)]
+    for record in reversed(done):
+        found.insert(0, record.lines_before(model, found[0]))
+    return found

@@ -25,7 +25,6 @@ from .layers.assembling import sources_of
 from .layers.building import tensors_of
 from .origins import Same
 from .recipes import Operation, Recipe
-from .recipes.structure import structure_of
 from .reports import gather
 from .stats import Size, size_of
 from .tree import every_module
@@ -48,7 +47,6 @@ class Surgery:
     Attributes:
         model: The altered model.
         planned: What was asked for, each edit with the changes that it came to.
-        recipe: What was done as data, between the structures before and after; see `Recipe`.
     """
 
     model: nn.Module
@@ -56,7 +54,18 @@ class Surgery:
     model_name: str
     _sizes: tuple[Size, Size] | None = field(repr=False)
     _state: list[_State] = field(repr=False)
-    recipe: Recipe = field(repr=False, default_factory=Recipe)
+    _record: history.Record | None = field(repr=False, default=None)
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """What was done, as data; see `Recipe`.
+
+        Example:
+            >>> print(ts.replace(model, nn.ReLU, nn.SiLU).recipe)
+            Recipe of 1 operation
+              replace relu, layer1.0.relu and 7 more
+        """
+        return history.recipe_of_one(self.model, self._record) if self._record is not None else Recipe()
 
     @cached_property
     def changes(self) -> tuple[Change, ...]:
@@ -207,7 +216,7 @@ def perform(
     placed = _refuse_if_stale(model, changes)
     steps = [step for change in changes for step in change.steps]
     steps += further
-    before = None if operations is None else structure_of(model)
+    recording = None if operations is None else history.Recording(model, operations, changes)
     restores: list[Restore] = []
     entry: history.Entry | None = None
     try:
@@ -215,7 +224,7 @@ def perform(
             for step in steps:
                 restores.append(step.snapshot())
                 step.apply()
-        record = None if operations is None or before is None else history.record(model, operations, before)
+        record = None if recording is None else recording.done()
         entry = history.remember(model, _brought(changes), widths_changed, record)
         _forget_graphs(model)
         recount_buffers(model)
@@ -230,8 +239,7 @@ def perform(
             history.forget(model, entry)
             recount_buffers(model)
         raise
-    recipe = record.recipe if record is not None else Recipe()
-    return Surgery(model, tuple(planned), type(model).__name__, sizes, [state], recipe)
+    return Surgery(model, tuple(planned), type(model).__name__, sizes, [state], record)
 
 
 def _brought(changes: Sequence[Change]) -> Iterator[nn.Module]:

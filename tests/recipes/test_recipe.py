@@ -54,11 +54,11 @@ def test_what_was_altered_otherwise_is_found():
     model = net()
     ts.replace(model, nn.ReLU, nn.GELU)
     model[0].bias = None
-    with pytest.raises(ts.RecipeError, match=r"0\.bias was altered by other means") as caught:
+    with pytest.raises(ts.RecipeError, match=r"0 was altered by other means") as caught:
         ts.recipe_of(model)
-    assert caught.value.name == "0.bias"
+    assert caught.value.name == "0"
     ts.remove(model, "1")  # a later surgery doesn't hide it
-    with pytest.raises(ts.RecipeError, match=r"0\.bias was altered by other means"):
+    with pytest.raises(ts.RecipeError, match=r"0 was altered by other means"):
         ts.recipe_of(model)
 
 

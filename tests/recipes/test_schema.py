@@ -30,6 +30,19 @@ GOOD = {
         "attributes": [["a", "kernel[1]", 3]],
         "caches": [["a", "cache"]],
     },
+    "widen": {
+        "do": "widen",
+        "asked": "x",
+        "layers": ["a"],
+        "kept": [["a.weight", 0, "0"]],
+        "attributes": [["a", "kernel[1]", 3]],
+        "caches": [["a", "cache"]],
+        "shares": [["b.weight", 1, "1"]],
+        "noise": 0.0,
+        "seed": 3,
+        "added": [["a.weight", 0, 2]],
+        "rows": None,
+    },
     "calls": {
         "do": "calls",
         "calls": [{"in": "", "method": "forward", "text": "F.relu(x)", "which": 0, "layer": "relu"}],
@@ -62,8 +75,11 @@ def test_each_member_has_to_be_there_and_no_other(kind):
 
 @pytest.mark.parametrize("kind", GOOD)
 def test_each_member_has_its_type(kind):
+    fine = [("noise", 7), ("seed", 7), ("rows", None)]
     for name in GOOD[kind]:
         for junk in (7, "junk\n", {"x": 1}, [[[]]], None, True):
+            if (name, junk) in fine and junk is not True:
+                continue
             with pytest.raises(ts.RecipeError, match=r"operations\[0\]"):
                 check(GOOD[kind] | {name: junk})
 

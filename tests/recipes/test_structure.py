@@ -27,9 +27,10 @@ def test_lines():
     assert lines["1.running_mean"] == "buffer (4) float"
     assert lines["1.num_batches_tracked"] == "buffer () int64"
     assert lines["scratch"] == "unsaved buffer (2) int32"
-    assert lines["also.weight"] == "is tied.weight"
+    assert lines["also.weight"] == "parameter (2, 2) float, tied to tied.weight"
+    assert structure_of(model, ties=False) == structure_of(model).untied != structure_of(model)
     assert lines["again"] == "is 2"
-    assert lines[""] == "nn.Sequential()"
+    assert lines[""] == "nn.Sequential() of 0, 1, 2, tied, also, again"
 
 
 def test_what_does_not_count():

@@ -26,7 +26,7 @@ class Replaying(Planning):
             Recipe of 1 operation
               remove layer4.1
         """
-        return Recipe(self.operations, structure_of(self.draft.model))
+        return Recipe(self.operations, structure_of(self.draft.model, ties=False))
 
     def replay(self, recipe: Recipe, *, weights: bool = True) -> Self:
         """Do again what a recipe says.
@@ -50,7 +50,7 @@ class Replaying(Planning):
             Surgery on ResNet: 9 layers replaced · params 11,689,512 → 11,689,512 · undo() takes it back
         """
         if not self.planned and recipe.base is not None:
-            refuse_other(recipe.base, structure_of(self.draft.model), type(self.draft.model).__name__)
+            refuse_other(recipe.base, structure_of(self.draft.model, ties=False), type(self.draft.model).__name__)
         plan = self
         for number, operation in enumerate(recipe.operations):
             plan = plan._replayed(operation, number, weights)

@@ -51,7 +51,7 @@ class Recipe:
 
     Attributes:
         operations: What was done, in order.
-        base: The structure before, or None where it isn't known.
+        base: The structure before, without ties, or None where it isn't known.
         result: The structure after, or None.
 
     Example:
@@ -70,7 +70,7 @@ class Recipe:
 
     def __add__(self, other: Recipe) -> Recipe:
         """This recipe, and then the other."""
-        if self.result and other.base and (found := self.result.difference(other.base)):
+        if self.result and other.base and (found := self.result.untied.difference(other.base)):
             name, expected, got = found
             raise RecipeError(
                 f"these recipes don't follow each other: they differ at {name or 'the model'}.",

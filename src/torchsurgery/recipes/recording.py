@@ -32,13 +32,18 @@ def recorded(planned: Planned) -> Operation:
 
 def _replace(planned: Planned, edit: Replace, tensors: Tensors) -> dict[str, Any]:
     describing = Describing(tensors)
-    groups = [(change.name, _replacement(change, edit, describing)) for change in _own(planned)]
-    return {"layers": _grouped(groups)}
+    retyped: dict[type, list[str]] = {}  # by themselves, since there may be thousands
+    groups = []
+    for change in _own(planned):
+        if vars(change.old) is vars(change.new):
+            retyped.setdefault(type(change.new), []).append(change.names[0])
+        else:
+            groups.append((change.name, _replacement(change, edit, describing)))
+    taken = [{"at": names, "retype": naming.key_of(kind)} for kind, names in retyped.items()]
+    return {"layers": taken + _grouped(groups)}
 
 
 def _replacement(change: Change, edit: Replace, describing: Describing) -> dict[str, Any]:
-    if vars(change.old) is vars(change.new):
-        return {"retype": naming.key_of(type(change.new))}
     data: dict[str, Any] = {}
     new: Any = edit.new
     if isinstance(new, type):

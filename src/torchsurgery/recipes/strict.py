@@ -154,7 +154,7 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
 
 
 def _short(digits: str) -> int:
-    if len(digits) > _MOST_DIGITS:
+    if len(digits.lstrip("-")) > _MOST_DIGITS:
         raise ValueError(f"a whole number of {len(digits)} digits")
     return int(digits)
 

@@ -1,15 +1,15 @@
 """What a model is made of, line by line, and the sha256 of these lines.
 
 A line for each module: its class and the arguments that its attributes tell; and one for each parameter and buffer: its
-shape, whether it holds floating-point numbers, whether the state dict has it. Two names of one module or tensor are a
-line each, too. Values, dtypes of floating-point numbers and modes are not in it: a model that was trained further, or
-is brought to bfloat16, has the structure that it had.
+shape, whether it holds floating-point numbers, whether the state dict has it, which other one it is tied to. Two names
+of one module are a line each, too. Values, dtypes of floating-point numbers and modes are not in it: a model that was
+trained further, or is brought to bfloat16, has the structure that it had.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -20,7 +20,7 @@ from torch.nn.parameter import is_lazy
 from ..calls.rewriting import original, sites_of
 from ..layers.building import signature_of
 from ..origins import is_plain_float
-from ..tree import Draft
+from ..tree import Draft, Spots
 
 # Whole numbers under such names tell what a layer computes also where its constructor takes a configuration.
 _WORDS = frozenset(
@@ -41,6 +41,8 @@ _WORDS = frozenset(
     ]
 )
 _PLAIN = (bool, int, float, str)
+_NUMBERS = tuple(map(str, range(10_000)))
+_TIED = ", tied to "
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +57,8 @@ class Structure:
 
     @cached_property
     def text(self) -> str:
-        """All lines, in the order of the model."""
-        return "".join(f"{name}\t{what}\n" for name, what in self.lines.items())
+        """All lines, by name."""
+        return "".join(f"{name}\t{what}\n" for name, what in sorted(self.lines.items()))
 
     @cached_property
     def sha256(self) -> str:
@@ -75,41 +77,125 @@ class Structure:
         rows = (line.partition("\t") for line in text.splitlines())
         return cls({name: what for name, _, what in rows})
 
+    @cached_property
+    def untied(self) -> Structure:
+        """The same without which tensors are one."""
+        return Structure({name: what.partition(_TIED)[0] for name, what in self.lines.items()})
+
+    def with_parts(self, parts: Mapping[str, Mapping[str, str]]) -> Structure:
+        """These lines with those of some modules, and of what lies in them, exchanged; see `parts_of`."""
+        names = frozenset(parts)
+        lines = {name: what for name, what in self.lines.items() if outermost(name, names) is None}
+        for part in parts.values():
+            lines.update(part)
+        return Structure(lines)
+
     def difference(self, other: Structure) -> tuple[str, str | None, str | None] | None:
         """The first name at which they differ, with what stands there here and there; None where they are the same."""
         if self.text == other.text:
             return None
-        mine, theirs = list(self.lines), list(other.lines)
-        for name in mine:
-            if self.lines[name] != other.lines.get(name):
-                return name, self.lines[name], other.lines.get(name)
-        if (more := next((name for name in theirs if name not in self.lines), None)) is not None:
-            return more, None, other.lines[more]
-        place = next(i for i, (a, b) in enumerate(zip(mine, theirs, strict=True)) if a != b)
-        return mine[place], f"before {theirs[place]}", f"after {theirs[place]}"
+        for name, what in self.lines.items():
+            if what != other.lines.get(name):
+                return name, what, other.lines.get(name)
+        more = next(name for name in other.lines if name not in self.lines)
+        return more, None, other.lines[more]
 
 
-def structure_of(model: nn.Module) -> Structure:
-    """The structure of a model."""
-    spots = Draft(model).spots()
+def structure_of(model: nn.Module, ties: bool = True) -> Structure:
+    """The structure of a model, with or without which of its tensors are one."""
     lines: dict[str, str] = {}
     first: dict[int, str] = {}
-    for module, where in spots.items():
-        own, *others = where.names
-        lines[own] = _module(module)
-        lines.update({name: f"is {own or 'the model'}" for name in others})
-        prefix = f"{own}." if own else ""
-        for key, tensor, what in _tensors(module):
-            name = prefix + key
-            lines[name] = what if first.setdefault(id(tensor), name) == name else f"is {first[id(tensor)]}"
+    for name, what, tensor in _lines(Draft(model).spots().items()):
+        if ties and tensor is not None and first.setdefault(id(tensor), name) != name:
+            what += f"{_TIED}{first[id(tensor)]}"
+        lines[name] = what
     return Structure(lines)
 
 
-def _module(module: nn.Module) -> str:
-    kind = type(module)
+def parts_of(model: nn.Module, names: Collection[str]) -> dict[str, dict[str, str]]:
+    """The lines of the modules of these names and of what lies in them, by the outermost of these, without ties."""
+    parts: dict[str, dict[str, str]] = {}
+    chosen = [
+        (m, at) for m, at in Draft(model).spots().items() if any(outermost(n, names) is not None for n in at.names)
+    ]
+    for name, what, _ in _lines(chosen):
+        above = outermost(name, names)
+        if above is not None:
+            parts.setdefault(above, {})[name] = what
+    return parts
+
+
+def outermost(name: str, names: Collection[str]) -> str | None:
+    """The first of a name and those of the modules around it, from the model on, that is among `names`."""
+    if "" in names:
+        return ""
+    end = name.find(".")
+    while end >= 0:
+        if name[:end] in names:
+            return name[:end]
+        end = name.find(".", end + 1)
+    return name if name in names else None
+
+
+def _lines(spots: Iterable[tuple[nn.Module, Spots]]) -> Iterator[tuple[str, str, Tensor | None]]:
+    for module, where in spots:
+        own, *others = where.names
+        yield own, line_of(module, type(module)), None
+        for name in others:
+            yield name, f"is {own or 'the model'}", None
+        prefix = f"{own}." if own else ""
+        for key, tensor, what in _tensors(module):
+            yield prefix + key, what, tensor
+
+
+def signature_of_model(model: nn.Module) -> list[Any]:
+    """What is seen of a structure at a glance: classes, names and shapes, in an order of its own."""
+    return list(_glances(model))
+
+
+def first_other(model: nn.Module, signature: Sequence[Any]) -> str | None:
+    """The name of the first module that a signature doesn't fit; None where it fits."""
+    if signature_of_model(model) == signature:
+        return None
+    names: dict[nn.Module, str] = {module: name for name, module in model.named_modules()}
+    modules: list[nn.Module] = []
+    glances = list(_glances(model, modules))
+    pairs = zip(glances, signature, strict=False)
+    place = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(glances), len(signature)) - 1)
+    return names.get(modules[place], "")
+
+
+def _glances(model: nn.Module, modules: list[nn.Module] | None = None) -> Iterator[Any]:
+    todo: list[nn.Module] = [model]
+    seen: set[nn.Module] = set()
+    while todo:
+        module = todo.pop()
+        state = module.__dict__
+        children = state["_modules"]
+        if children:  # a layer of several names may be looked at twice
+            if module in seen:
+                continue
+            seen.add(module)
+            todo.extend(child for child in children.values() if child is not None)
+        if modules is not None:
+            modules.append(module)
+        shapes = [None if p is None else p.shape for p in state["_parameters"].values()]
+        yield module.__class__, tuple(children), tuple(state["_parameters"]), tuple(state["_buffers"]), shapes
+
+
+def line_of(module: nn.Module, kind: type[nn.Module]) -> str:
+    """What a module is, or was when it had this class."""
     told = ", ".join(_told(module, original(kind)))
     calls = "".join(f" calling {site.layer} for {site.text}" for site in sites_of(kind))
-    return f"{_class_name(original(kind))}({told}){calls}"
+    return f"{_class_name(original(kind))}({told}){calls}{_order(module)}"
+
+
+def _order(module: nn.Module) -> str:
+    """The order of parts that are gone through in it, where it isn't that of their numbers."""
+    names = list(module._modules)
+    if not isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict) or names == list(_NUMBERS[: len(names)]):
+        return ""
+    return f" of {', '.join(names)}"
 
 
 @lru_cache(maxsize=4096)
