@@ -1,4 +1,4 @@
-"""Pruning as it is used: heads or their width, widths that must stay, training that goes on; on a CNN, a ViT, a Llama."""
+"""Pruning as it is used: heads or their width, widths that stay, training that goes on; on a CNN, a ViT, a Llama."""
 
 import pytest
 import torch
@@ -164,7 +164,7 @@ def test_senseless_minimum_width(least):
 
 @pytest.mark.parametrize("multiple", [8, 32])
 def test_rounded_for_hardware(multiple, resnet18, images):
-    ts.prune(resnet18, amount=0.3, round_to=multiple, example_inputs=images)
+    ts.prune(resnet18, amount=0.5, round_to=multiple, example_inputs=images)
     widths = [layer.out_channels for layer in resnet18.modules() if isinstance(layer, nn.Conv2d)]
     assert {width % multiple for width in widths} == {0}
     assert min(widths) < 64
@@ -173,9 +173,7 @@ def test_rounded_for_hardware(multiple, resnet18, images):
 def test_rounded_on_a_vit(vit):
     net, x = vit
     ts.prune(net, amount=0.3, round_to=32, example_inputs=x)
-    widths = {
-        layer.out_features for name, layer in net.named_modules() if isinstance(layer, nn.Linear) and name != "head"
-    }
+    widths = {layer.out_features for layer in net.blocks.modules() if isinstance(layer, nn.Linear)}
     assert {width % 32 for width in widths} == {0}
 
 
@@ -199,7 +197,7 @@ def test_ignored_attention(vit, llama):
     assert {block.attn.qkv.out_features for block in net.blocks} == {576}
     assert {block.mlp.fc1.out_features for block in net.blocks} == {384}
     net, inputs = llama
-    ts.prune(net, amount=0.5, ignore=["model.layers.*.self_attn"][0], example_inputs=inputs)
+    ts.prune(net, amount=0.5, ignore="model.layers.*.self_attn", example_inputs=inputs)
     assert {layer.self_attn.q_proj.out_features for layer in net.model.layers} == {32}
     assert {layer.mlp.up_proj.out_features for layer in net.model.layers} == {24}
 
@@ -304,10 +302,11 @@ def test_normalised_weights(normed):
     net = nn.Sequential(nn.Conv2d(3, 4, 3), normed(nn.Conv2d(4, 8, 3)), nn.ReLU(), nn.Conv2d(8, 2, 1)).double().eval()
     x = torch.randn(1, 3, 8, 8, dtype=torch.float64)
     done = ts.prune(net, amount=0.5, example_inputs=x)
-    assert (net[1].in_channels, net[1].out_channels, net[1].weight.shape) == (2, 4, (4, 2, 3, 3))
     assert net(x).shape == (1, 2, 4, 4)
+    assert (net[1].in_channels, net[1].out_channels, net[1].weight.shape) == (2, 4, (4, 2, 3, 3))
     net.train()(x).sum().backward()
     done.undo()
+    net.eval()(x)
     assert net[1].weight.shape == (8, 4, 3, 3)
 
 
