@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 import torchsurgery as ts
+from torchsurgery.coupling.ties import ties_of
 
 
 def test_of_a_chain():
@@ -33,3 +34,21 @@ def test_ways_lead_through_what_ties(resnet18, images):
     assert len(tied.paths) <= 12
     ways = {path[-1]: path[1:-1] for path in tied.paths}
     assert any(step.startswith("add") for step in ways["layer1.1.conv2"])
+
+
+def test_told_by_what_is_left_they_are_the_same(resnet18, images):
+    coupling = ts.trace(resnet18, images)
+    for plan in (
+        ts.plan(resnet18, images).prune(("layer1.0.conv1", "layer1.0.conv2"), 0.25),
+        ts.plan(resnet18, images).prune(amount=0.5),
+        ts.plan(resnet18, images).widen("layer1.0.conv1", 96),
+    ):
+        edit = plan.edits[0]
+        assert edit.ties
+        assert tuple(ties_of(coupling, edit.kept)) == edit.ties
+
+
+def test_of_another_model_nothing_is_told():
+    net = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2))
+    coupling = ts.trace(net, torch.randn(1, 2))
+    assert not list(ties_of(coupling, {"0.weight": {0: (0, 9)}, "missing.weight": {0: (0,)}, "0.bias": {3: (0,)}}))

@@ -131,3 +131,13 @@ def test_named_inputs_and_several():
     report = of(ts.plan(Two()).replace("layer", nn.Linear(4, 2)), {"x": torch.ones(2, 4), "scale": torch.ones(1)})
     assert report.before.inputs == (((2, 4), "float32"), ((1,), "float32"))
     assert report.after.output == ((2, 2),)
+
+
+def test_edits_read_from_a_file_tell_what_hangs_together(resnet18, images, tmp_path):
+    plan = ts.plan(resnet18, images).prune("layer1.0.conv1", 0.25)
+    ts.save(plan, tmp_path / "plan")
+    again = ts.load_plan(tmp_path / "plan", resnet18)
+    assert again.edits[0].ties == ()
+    assert of(again, images).planned[0].edit.ties == plan.edits[0].ties
+    assert {pair.why for pair in of(again, images).tree.walk()} == {"", "1 prune", "follows layer1.0.conv1"}
+    assert of(again).planned[0].edit.ties == ()

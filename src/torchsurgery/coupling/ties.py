@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+
+import numpy as np
 
 from ..edits import Tied
 from .atoms import Axis
@@ -23,6 +25,23 @@ def ties(coupling: Coupling, gone: Flags | Axis) -> Iterator[Tied]:
     groups = (group for group in coupling.groups if gone[group.channels].any() and group.giving)
     for group in sorted(groups, key=lambda group: int(group.channels.min())):
         yield Tied(len(group), int(gone[group.channels].sum()), group.giving, group.taking, tuple(_paths(group)))
+
+
+def ties_of(coupling: Coupling, kept: Mapping[str, Mapping[int, tuple[int, ...]]]) -> Iterator[Tied]:
+    """The same, told by what is left: of an edit that was read from a file.
+
+    Args:
+        coupling: The model as it was before the edit.
+        kept: Parameter or buffer → axis → the old entries that it has then.
+    """
+    gone = np.zeros(coupling.classes.count, np.int64)
+    for leaf, axes in kept.items():
+        for dim, entries in axes.items():
+            axis = coupling.record.leaves.get(leaf, ())[dim : dim + 1]
+            if axis and max(entries, default=0) < len(axis[0]):
+                times = np.bincount(np.asarray(entries, np.int64), minlength=len(axis[0]))
+                gone[coupling.classes.of(axis[0])] = 1 - times
+    yield from ties(coupling, gone)
 
 
 def _paths(group: Group) -> Iterator[tuple[str, ...]]:

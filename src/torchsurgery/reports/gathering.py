@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -13,6 +13,9 @@ from torch import nn
 
 from ..changes import Planned
 from ..checks import Checks, check
+from ..coupling.ties import ties_of
+from ..coupling.tracing import trace
+from ..edits import Recut
 from ..errors import TraceError, VerificationError
 from ..inputs import arguments_of
 from ..measuring import Stats, inspect, without_run
@@ -66,6 +69,7 @@ def gather(planned: Sequence[Planned], before: State, after: State, inputs: Any 
     """
     with before() as model:
         name, (earlier, failed_before) = type(model).__name__, _inspected(model, inputs)
+        planned = planned if inputs is None or failed_before else [_tied(item, model, inputs) for item in planned]
     with after() as model:
         later, failed_after = _inspected(model, inputs)
         checks = None if inputs is None or failed_after else _checked(model, inputs)
@@ -87,6 +91,15 @@ def gather(planned: Sequence[Planned], before: State, after: State, inputs: Any 
         datetime.now(timezone.utc),
         torch.__version__,
     )
+
+
+def _tied(item: Planned, model: nn.Module, inputs: Any) -> Planned:
+    """An edit that was read from a file, with what hangs together, as far as the model before all edits tells."""
+    if not isinstance(item.edit, Recut) or item.edit.ties:
+        return item
+    with suppress(TraceError):
+        return replace(item, edit=replace(item.edit, ties=tuple(ties_of(trace(model, inputs), item.edit.kept))))
+    return item
 
 
 def _inspected(model: nn.Module, inputs: Any) -> tuple[Stats, TraceError | None]:
