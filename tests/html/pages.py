@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 from torchsurgery.reports import gather
 
-VOID = {"meta", "input", "br", "hr", "img", "link"}
+VOID = {"wbr", "meta", "input", "br", "hr", "img", "link"}
 
 
 @dataclass(eq=False)

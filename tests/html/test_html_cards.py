@@ -86,6 +86,7 @@ def test_a_state_that_cannot_be_run_is_told():
     found = texts(cards(report), "card")
     assert "MACs" in found[1]
     assert "was not run" in found[1]
+    assert found[3].endswith("was not run ")  # and nothing is said of a change
 
 
 def test_nothing_to_tell_is_no_section(small):

@@ -18,9 +18,11 @@ def drawn(report):
     ]
 
 
-def test_one_for_each_group(gathered):
+def test_one_for_each_group_of_its_form(gathered):
     found = drawn(gathered)
-    assert len(found) == 8
+    assert len(found) == 4  # of eight: the second block of each stage is like the first
+    captions = [e.text for e in parsed(diagrams(gathered)).all("figcaption")]
+    assert [text.partition("likewise ")[2] for text in captions] == [f"layer{i}.1.conv1" for i in range(1, 5)]
     assert found[0] == {"layer1.0.conv1": "give", "layer1.0.bn1": "give", "layer1.0.conv2": "take"}
     assert "64 → 48 channels in 3 layers" in parsed(diagrams(gathered)).all("figcaption")[0].text
 
@@ -47,13 +49,19 @@ def test_lines_go_from_left_to_right_and_boxes_do_not_overlap(resnet18, images):
             assert x + width <= left or left + wide <= x or y + height <= top or top + high <= y
 
 
+def test_of_groups_that_reach_further_each_is_drawn():
+    net = nn.Sequential(*(nn.Sequential(nn.Linear(4, 4), nn.ReLU()) for _ in range(4)), nn.Linear(4, 2))
+    found = drawn(report_of(ts.plan(net, torch.randn(2, 4)).prune(("0.0", "1.0", "2.0"), 2)))
+    assert [list(names) for names in found] == [["0.0", "1.0"], ["1.0", "2.0"], ["2.0", "3.0"]]
+
+
 def test_long_groups_and_many_groups_are_cut_with_a_count(gathered):
     from dataclasses import replace
 
     item = gathered.planned[0]
     layers = tuple(f"l{i}" for i in range(30))
     tied = Tied(64, 16, layers, (), tuple((layers[0], "add", other) for other in layers[1:13]))
-    edit = replace(item.edit, ties=(tied,) * 30)
+    edit = replace(item.edit, ties=tuple(tied._replace(channels=64 + i) for i in range(30)))
     found = parsed(diagrams(replace(gathered, planned=(replace(item, edit=edit),))))
     assert len(found.all("figure")) == 24
     assert "… 6 groups more" in found.text

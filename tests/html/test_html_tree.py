@@ -122,3 +122,11 @@ def test_shared_modules_have_one_row():
     shared = nn.Linear(4, 4)
     report = report_of(ts.plan(nn.Sequential(shared, nn.ReLU(), shared), torch.randn(2, 4)).replace("1", nn.GELU))
     assert [cells[0] for cells, _ in rows(parsed(tree(report)))] == ["Sequential", "0", "-/+1"]
+
+
+def test_run_once_numbers_have_nothing_to_be_compared_with():
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1))
+    plan = ts.plan(net).set_inputs(4, example_inputs=torch.randn(2, 3, 8, 8))
+    found = rows(parsed(tree(report_of(plan, torch.randn(2, 4, 8, 8)))))
+    assert [cells[4] for cells, _ in found] == ["23.04 k", "20.74 k", "", "2.304 k"]
+    assert [cells[2] for cells, _ in found][1:] == ["(2, 8, 6, 6)", "(2, 8, 6, 6)", "(2, 4, 6, 6)"]

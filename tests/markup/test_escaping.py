@@ -2,7 +2,7 @@
 
 import pytest
 
-from torchsurgery.markup import code, escape, spaced, style
+from torchsurgery.markup import code, escape, name, spaced, style
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,12 @@ def test_escape(text, expected):
 def test_what_is_no_character_is_shown_as_such(character):
     assert escape(f"a{character}b") == "a�b"
     escape(f"a{character}b").encode("utf-8")
+
+
+def test_names_break_at_their_joints():
+    assert name("layer1.0.out_proj") == "layer1.<wbr>0.<wbr>out_<wbr>proj"
+    assert name("follows a.b, 2 replace") == "follows a.<wbr>b, 2 replace"
+    assert name("<b>.") == "&lt;b&gt;."
 
 
 def test_code_is_escaped():

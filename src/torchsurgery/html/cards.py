@@ -28,7 +28,8 @@ def _cards(report: Report) -> Iterator[str]:
     yield _card("weights", in_bytes(now.bytes), in_bytes(was.bytes), share(was.bytes, now.bytes))
     if was.inputs or now.inputs:
         shapes = [first_shape(stats.output) if stats.inputs else _NOT_RUN for stats in (was, now)]
-        yield _card("output", shapes[1], shapes[0], "" if shapes[0] == shapes[1] else "changes", warn=True)
+        changes = was.inputs and now.inputs and shapes[0] != shapes[1]
+        yield _card("output", shapes[1], shapes[0], "changes" if changes else "", warn=True)
     if report.runs:
         before, after = (run.seconds[""] for run in report.runs)
         yield _card("time of a run", in_seconds(after), in_seconds(before), f"× {after / before:.2f}")

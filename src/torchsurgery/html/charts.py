@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from ..markup import code, escape, spaced
+from ..markup import escape, name, spaced
 from ..reports import Report
 from ..reports.pairing import Pair
 from ..reports.running import Run, difference
@@ -84,10 +84,9 @@ def _row(line: _Line, longest: float) -> str:
     ratio = f"× {line.after / line.before:.2f}" if line.before and line.after else _NONE
     times = f"<span>{spaced(in_seconds(line.after or line.before))}</span>{bar(line.before, line.after, longest)}"
     kind = f' class="{line.kind}"' if line.kind else ""
-    return (
-        f'<tr{kind}><th scope="row">{code(line.name)}</th><td>{times if line.slowest else _NONE}</td><td>{ratio}</td>'
-        f"<td>{_difference(line)}</td></tr>"
-    )
+    cells = [times if line.slowest else _NONE, ratio, _difference(line)]
+    label = f'<th scope="row"><code>{name(line.name)}</code></th>'
+    return f"<tr{kind}>{label}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
 def _difference(line: _Line) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from ..edits import Recut, Tied
-from ..markup import escape
+from ..markup import code, escape
 from ..reports import Report
-from ..text.words import plural
+from ..text.words import listed, plural
 
 _MOST = 24  # drawings on one page
 _CHARACTER, _LINE, _GAP, _PAD = 6.7, 26, 34, 8
@@ -20,8 +21,13 @@ def diagrams(report: Report) -> str:
     ties = [tied for item in report.planned if isinstance(item.edit, Recut) for tied in item.edit.ties]
     if not ties:
         return ""
-    figures = "\n".join(_figure(tied) for tied in ties[:_MOST])
-    rest = f'<p class="dim">… {plural(len(ties) - _MOST, "group")} more</p>' if len(ties) > _MOST else ""
+    alike: dict[object, list[Tied]] = {}
+    for tied in ties:
+        alike.setdefault(_form(tied), []).append(tied)
+    drawn = list(alike.values())
+    figures = "\n".join(_figure(first, others) for first, *others in drawn[:_MOST])
+    beyond = sum(map(len, drawn[_MOST:]))
+    rest = f'<p class="dim">… {plural(beyond, "group")} more</p>' if beyond else ""
     return (
         '<section>\n<h2>What hangs together</h2>\n<p class="legend dim">filled: gives these channels · outlined: takes '
         "them · between them the operations that tie them</p>\n"
@@ -29,13 +35,27 @@ def diagrams(report: Report) -> str:
     )
 
 
-def _figure(tied: Tied) -> str:
+def _form(tied: Tied) -> object:
+    """The same for groups of which one drawing will do: those of blocks that differ by their numbers alone."""
+    parts = tied.giving[0].split(".")
+
+    def seen_from_first(name: str) -> tuple[int, str]:
+        shared = next((i for i, (a, b) in enumerate(zip(parts, name.split("."), strict=False)) if a != b), len(parts))
+        return shared, ".".join(name.split(".")[shared:])
+
+    names = tuple(seen_from_first(name) for name in (*tied.giving, *tied.taking))
+    return re.sub(r"\d+", "#", tied.giving[0]), names, len(tied.giving), tied.channels, tied.gone
+
+
+def _figure(tied: Tied, others: Sequence[Tied]) -> str:
     layers = len({*tied.giving, *tied.taking})
     left = f"{tied.channels:,} → {tied.channels - tied.gone:,}"
-    caption = f"<code>{escape(tied.giving[0])}</code> {left} channels in {plural(layers, 'layer')}"
+    caption = f"{code(tied.giving[0])} {left} channels in {plural(layers, 'layer')}"
     more = layers - 1 - len(tied.paths)
     if more > 0:
         caption += f", {more:,} of which are not drawn"
+    if others:
+        caption += f"<br>likewise {listed([code(other.giving[0]) for other in others], 3)}"
     drawing = _drawn(tied)
     label = escape(f"Layers that share {tied.channels} channels: {', '.join(drawing.columns)}")
     return (

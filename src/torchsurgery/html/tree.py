@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..markup import code, escape, spaced
+from ..markup import escape, name, spaced
 from ..reports import Report
 from ..reports.pairing import Pair
 from ..stats import Cost, count, share, short
@@ -34,10 +34,11 @@ def tree(report: Report) -> str:
         max(stats.params for stats in both),
         max(stats.macs for stats in both),
         any(stats.inputs for stats in both),
+        all(stats.inputs for stats in both),
         "why" if report.planned else "",
         frozenset(_opened(report.tree)),
     )
-    head = "".join(f"<span>{name}</span>" for name in drawn.columns)
+    head = "".join(f"<span>{column}</span>" for column in drawn.columns)
     kind = "tree run" if drawn.was_run else "tree"
     rows = "".join(drawn.rows(report.tree, report.model_name))
     return f'<div class="{kind}"><div class="row head" aria-hidden="true">{head}</div><ul>{rows}</ul></div>'
@@ -62,6 +63,7 @@ class _Drawn:
     Attributes:
         params, macs: How much the longest bars stand for.
         was_run: Whether there are shapes and MACs.
+        run_twice: Whether there are those from before and after.
         last: The name of the last column.
         opened: The names of what is unfolded.
     """
@@ -69,6 +71,7 @@ class _Drawn:
     params: int
     macs: int
     was_run: bool
+    run_twice: bool
     last: str
     opened: frozenset[str]
 
@@ -93,16 +96,18 @@ class _Drawn:
     def _cells(self, pair: Pair, label: str) -> Iterator[str]:
         sign, meaning = _SYMBOLS.get(pair.kind, ("", ""))
         symbol = f'<abbr title="{meaning}">{sign}</abbr>' if sign else ""
-        yield f"{symbol}{code(label)}"
+        yield f"{symbol}<code>{name(label)}</code>"
         yield _words(pair)
         both = pair.before, pair.after
         if self.was_run:
             yield told_apart(*(first_shape(row.output) if row else "" for row in both))
         was, now = (row.total if row else Cost() for row in both)
         yield _numbers(was.params, now.params, self.params)
-        if self.was_run:
+        if self.run_twice:
             yield _numbers(was.macs, now.macs, self.macs)
-        yield escape(pair.why)
+        elif self.was_run:  # once: there is nothing to compare
+            yield _numbers(was.macs or now.macs, was.macs or now.macs, self.macs)
+        yield name(pair.why)
 
 
 def _words(pair: Pair) -> str:

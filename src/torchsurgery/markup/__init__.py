@@ -5,6 +5,7 @@ escaping     all text from outside goes through it · tables  what Jupyter shows
 
 from .escaping import code as code
 from .escaping import escape as escape
+from .escaping import name as name
 from .escaping import spaced as spaced
 from .escaping import style as style
 from .tables import Table as Table

@@ -18,6 +18,11 @@ def code(text: object) -> str:
     return f"<code>{escape(text)}</code>"
 
 
+def name(text: str) -> str:
+    """A full name, which breaks after its dots and underscores where it is too long for a line."""
+    return re.sub(r"([._])(?=\w)", r"\1<wbr>", escape(text))
+
+
 def spaced(text: str) -> str:
     """A number with its unit, which stay in one line."""
     return escape(text.replace(" ", "\u00a0"))
