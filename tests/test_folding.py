@@ -355,3 +355,81 @@ def test_on_meta_and_copied_and_pickled():
     ts.fold(model)
     assert model[0].bias.is_meta
     assert type(pickle.loads(pickle.dumps(copy.deepcopy(model)))[1]) is nn.Identity
+
+
+# --- the affine map of layer norms
+
+
+class Projections(nn.Module):
+    """Pre-norm: one norm feeds three projections, the other a feed-forward network; a third one is read twice."""
+
+    def __init__(self, norm=nn.LayerNorm, bias=True):
+        super().__init__()
+        self.norm1, self.norm2, self.norm3 = norm(6), norm(6), norm(6)
+        self.q, self.k, self.v = (nn.Linear(6, 6, bias) for _ in range(3))
+        self.up, self.down, self.head = nn.Linear(6, 12, bias), nn.Linear(12, 6), nn.Linear(6, 2)
+
+    def forward(self, x):
+        y = self.norm1(x)
+        x = x + F.scaled_dot_product_attention(self.q(y), self.k(y), self.v(y))
+        x = x + self.down(F.gelu(self.up(self.norm2(x))))
+        z = self.norm3(x)
+        return self.head(z) + z[..., :2]
+
+
+def lively_affine(model):
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm | nn.RMSNorm):
+            for tensor in module.parameters():
+                tensor.data.normal_()
+    return model.double()
+
+
+@pytest.mark.parametrize("norm", [nn.LayerNorm, nn.RMSNorm, lambda n: nn.LayerNorm(n, bias=False)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_affine_maps_of_layer_norms(norm, bias):
+    model, x = lively_affine(Projections(norm, bias)), torch.randn(2, 5, 6, dtype=torch.float64)
+    before, was = model(x), portrait(model)
+    plan = ts.plan(model).fold(x, layer_norms=True)
+    assert {taking.layer: taking.before for taking in plan.planned[0].edit.takings} == {
+        "q": "norm1",
+        "k": "norm1",
+        "v": "norm1",
+        "up": "norm2",
+    }
+    assert left(plan) == {"norm3": "before getitem"} or list(left(plan)) == ["norm3"]
+    done = plan.apply()
+    assert torch.allclose(model(x), before, rtol=1e-10, atol=1e-10), "in training, too"
+    assert {change.fidelity for change in done.changes} == {ts.Fidelity.EXACT}
+    assert not list(model.norm1.parameters()) and list(model.norm3.parameters())
+    assert (model.q.bias is None) == (not bias and (norm is not nn.LayerNorm))
+    model(x).sum().backward()
+    done.undo()
+    assert portrait(model) == was
+
+
+def test_vision_transformers():
+    import timm
+    import torchvision
+
+    sizes = {"image_size": 32, "patch_size": 16, "num_layers": 2, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32}
+    ours = torchvision.models.VisionTransformer(**sizes)
+    theirs = timm.create_model("vit_tiny_patch16_224", depth=2, img_size=32, pretrained=False)
+    for model, folded in ((ours, 2), (theirs, 4)):
+        lively_affine(model).eval()
+        x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+        before = answers(model, x)
+        plan = ts.plan(model).fold(x, layer_norms=True)
+        assert len({taking.before for taking in plan.planned[0].edit.takings}) == folded
+        if model is ours:
+            assert left(plan)["encoder.layers.encoder_layer_0.ln_1"].endswith("multi_head_attention")
+        plan.apply()
+        assert torch.allclose(answers(model, x)[0], before[0], rtol=1e-10, atol=1e-10)
+
+
+def test_no_layer_norm_to_fold(resnet18, images):
+    with pytest.raises(ts.PlanError, match="ResNet has no layer norm to fold"):
+        ts.fold(resnet18, images, layer_norms=True)
+    post = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.ReLU())
+    with pytest.raises(ts.PlanError, match="none of the 1 layer norms"):
+        ts.fold(post, torch.randn(2, 4), layer_norms=True)

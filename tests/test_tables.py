@@ -29,7 +29,7 @@ def test_some_rows(page):
     assert "Conv2d, FrozenBatchNorm" in cells(page, "BatchNorm2d")[2]
     assert "Conv2d" in cells(page, "AvgPool2d")[1]
     assert cells(page, "LSTM")[1:] == ["LSTM, LSTMCell", "", "", "GRU, GRUCell, RNN, RNNCell"]
-    assert cells(page, "Sequential")[1:] == ["Conv1d/2d/3d", "", "", ""]
+    assert cells(page, "Sequential")[1:] == ["Conv1d/2d/3d, RMSNorm", "", "", ""]
     assert "* Conv1d/2d/3d" in page
 
 

@@ -1,4 +1,4 @@
-"""Which batch norms a neighbour can take over, read off a run of the model."""
+"""Which norms a neighbour can take over, read off a run of the model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from torch import nn
 from .edits import Fold, Taking
 from .errors import PlanError
 from .flow import Flow, Node
-from .layers.folding import acts_itself, is_batch_norm, rank_of_output, why_no_affine, why_no_norm_before, why_no_taker
+from .layers.folding import (
+    acts_itself,
+    along_the_last,
+    is_batch_norm,
+    is_layer_norm,
+    rank_of_output,
+    why_no_affine,
+    why_no_norm_before,
+    why_no_taker,
+)
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -19,34 +28,57 @@ def is_leaf(module: nn.Module) -> bool:
     return module._modules.keys() <= {"parametrizations"} or is_batch_norm(module)
 
 
-def foldable(flow: Flow, modules: Mapping[str, nn.Module], kind: str) -> Fold:
+def foldable(flow: Flow, modules: Mapping[str, nn.Module], kind: str, layer_norms: bool = False) -> Fold:
     """The edit that folds every norm which can be folded exactly, and says of the others why they stay.
 
     Args:
         flow: A run of the model in eval, with `is_leaf`.
         modules: The model's modules by their first names.
         kind: The model's class, for messages.
+        layer_norms: Whether scale and shift of layer norms and RMS norms are meant, rather than batch norms.
 
     Raises:
         PlanError: if there is no norm, or none that can be folded.
     """
     takings: dict[str, Taking] = {}
     left: dict[str, str] = {}
-    norms = {name: module for name, module in modules.items() if is_batch_norm(module)}
+    wanted, neighbours = (is_layer_norm, _linears_behind) if layer_norms else (is_batch_norm, _neighbour)
+    norms = {name: module for name, module in modules.items() if wanted(module)}
     for name, norm in norms.items():
-        found = _neighbour(flow, norm)
+        found = neighbours(flow, norm)
         if isinstance(found, str):
             left[name] = found
         else:
-            taker, side = found
-            takings[taker.name] = takings.get(taker.name, Taking(taker.name))._replace(**{side: name})
+            takers, side = found
+            for taker in takers:
+                takings[taker.name] = takings.get(taker.name, Taking(taker.name))._replace(**{side: name})
     if not takings:
-        raise _nothing(kind, left)
+        raise _nothing(kind, left, "layer norm" if layer_norms else "batch norm")
     order = list(modules)
     return Fold(tuple(sorted(takings.values(), key=lambda taking: order.index(taking.layer))), left)
 
 
-def _neighbour(flow: Flow, norm: nn.Module) -> tuple[Node, str] | str:
+Found = tuple[tuple[Node, ...], str] | str
+
+
+def _linears_behind(flow: Flow, norm: nn.Module) -> Found:
+    """All calls that a layer norm feeds, if each is of a linear layer that can take its scale and shift over."""
+    if (reason := _why_not_alone(flow, norm)) is not None:
+        return reason
+    call = flow.calls(norm)[0]
+    takers = flow.consumers(call)
+    for taker in takers:
+        reason = _why_no_layer(flow, taker)
+        if reason is None and not along_the_last(taker.module or norm):
+            reason = f"{_word(taker)} whose channels lie on another axis"
+        if reason is None and [flow.giver(node) for node in taker.inputs] != [call]:
+            reason = f"{_word(taker)} that reads others, too"
+        if reason is not None:
+            return f"before {reason}"
+    return (takers, "before") if takers else "before nothing"
+
+
+def _neighbour(flow: Flow, norm: nn.Module) -> Found:
     """The call of the layer that can take a norm over, and on which side of it the norm is; or why there is none."""
     if (reason := _why_not_alone(flow, norm)) is not None:
         return reason
@@ -54,10 +86,10 @@ def _neighbour(flow: Flow, norm: nn.Module) -> tuple[Node, str] | str:
     giver, takers = flow.giver(call.inputs[0]), flow.consumers(call)
     no_giver = _why_not_into(flow, giver, call)
     if no_giver is None:
-        return giver, "after"
+        return (giver,), "after"
     no_taker = _why_not_onto(flow, norm, call, takers)
     if no_taker is None:
-        return takers[0], "before"
+        return takers[:1], "before"
     return f"after {no_giver}, before {no_taker}"
 
 
@@ -139,13 +171,13 @@ def _word(node: Node) -> str:
     return {"input": "the input", "output": "the output"}.get(node.kind, node.name or "a constant")
 
 
-def _nothing(kind: str, left: Mapping[str, str]) -> PlanError:
+def _nothing(kind: str, left: Mapping[str, str], sought: str) -> PlanError:
     if not left:
-        return PlanError(f"{kind} has no batch norm to fold.", expected="a BatchNorm or SyncBatchNorm", got=kind)
+        return PlanError(f"{kind} has no {sought} to fold.", expected=f"a {sought}", got=kind)
     rows = [f"{name}: {reason}" for name, reason in left.items()]
     rest = [f"… {len(rows) - 6} more"] if len(rows) > 6 else []
     return PlanError(
-        f"none of the {len(left)} batch norms of {kind} can be folded exactly.",
+        f"none of the {len(left)} {sought}s of {kind} can be folded exactly.",
         *rows[:6],
         *rest,
         got=dict(left),

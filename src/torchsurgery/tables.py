@@ -60,10 +60,11 @@ _VARIED: dict[str, tuple[dict[str, Any], ...]] = {
 # These want one of two arguments, neither of which is required.
 _NEVER_PLAIN = ("FractionalMaxPool2d", "FractionalMaxPool3d", "Upsample")
 _DEPRECATED = ("NLLLoss2d",)
-_PADDED_OUTSIDE = (
+_OF_TWO = (
     nn.Sequential(nn.ZeroPad1d(1), nn.Conv1d(4, 4, 3)),
     nn.Sequential(nn.ZeroPad2d(1), nn.Conv2d(4, 4, 3)),
     nn.Sequential(nn.ZeroPad3d(1), nn.Conv3d(4, 4, 3)),
+    nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)),
 )
 
 _HEAD = """# What converts to what
@@ -75,7 +76,7 @@ nn.GroupNorm, num_groups=8)`, or `ts.like(layer, nn.GroupNorm, num_groups=8)`. T
 computes what the old one did, for the best of a few choices of arguments; the plan says it for yours. Classes that are
 in no row convert to their subclasses and, by the names of arguments and tensors, to classes of yours. A convolution
 that is to be a padding layer or a shuffle of pixels comes to a plain Sequential of that and of what is left of it; the
-Sequential that goes back is one of a padding layer and a convolution.
+Sequential that goes back is one of a padding layer and a convolution, or, to an RMSNorm, of a Linear and a LayerNorm.
 
 * **exact**: in training and in evaluation.
 * **exact in eval**: in evaluation only, as with a dropout or the statistics of a batch norm.
@@ -110,7 +111,7 @@ def _row(old: type[nn.Module]) -> str:
 def _samples(cls: type[nn.Module]) -> Iterator[nn.Module]:
     """Layers of a class, as far as there are arguments for them."""
     if cls is nn.Sequential:
-        yield from _PADDED_OUTSIDE
+        yield from _OF_TWO
     signature = signature_of(cls)
     for varied in ({}, *_VARIED.get(cls.__name__, ())):
         given = {**{name: _ARGUMENTS[name] for name in signature.required if name in _ARGUMENTS}, **varied}

@@ -153,7 +153,7 @@ def calls_to_layers(model: nn.Module, target: Target, /) -> Surgery:
     return plan(model).calls_to_layers(target).apply()
 
 
-def fold(model: nn.Module, example_inputs: Any = None) -> Surgery:
+def fold(model: nn.Module, example_inputs: Any = None, *, layer_norms: bool = False) -> Surgery:
     """Let convolutions and linear layers do what the batch norms beside them do in eval: in place, all or nothing.
 
     See `Plan.fold` for which norms can be folded; `ts.plan(model).fold()` prints those that stay, and why.
@@ -162,6 +162,7 @@ def fold(model: nn.Module, example_inputs: Any = None) -> Surgery:
         model: The model; it is changed in place.
         example_inputs: What it is called with: a tensor, a tuple of positional or a dict of keyword arguments. By
             default, what its configuration or its first layer asks for is tried.
+        layer_norms: Fold the scale and shift of layer norms and RMS norms instead, into the linear layers behind.
 
     Returns:
         The surgery that was done; `surgery.undo()` takes it back.
@@ -178,7 +179,7 @@ def fold(model: nn.Module, example_inputs: Any = None) -> Surgery:
 
     Source: Jacob et al., Quantization and Training of Neural Networks, CVPR 2018, section 3.2.
     """
-    return plan(model).fold(example_inputs).apply()
+    return plan(model).fold(example_inputs, layer_norms=layer_norms).apply()
 
 
 def prune(

@@ -1,5 +1,7 @@
 """Batch norms as what they are in eval, a scale s and a shift t for each channel; and layers that can take these over.
 
+Of a layer norm or an RMS norm, these are its weight and its bias; the norming itself stays.
+
 After a layer, s (W x + b) + t is (s W) x + (s b + t). Before a layer, W (s x + t) + b is (W s) x + (b + W t), but not
 where zeros are padded, which have no shift.
 """
@@ -14,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from ..origins import Computed, Origin
-from .building import adopted, tensors_of
+from .building import adopted, skeleton, tensors_of
 from .conv import CONVS, TRANSPOSED, axes_of
 from .conversion import Conversion, Fidelity
 
+NORMING = (nn.LayerNorm, nn.RMSNorm)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 # Under which names the origins of a layer's tensors speak of a norm's.
 BEFORE, AFTER = "before:", "after:"
@@ -33,6 +36,11 @@ def is_batch_norm(module: nn.Module) -> bool:
     return isinstance(module, nn.modules.batchnorm._BatchNorm) or _is_frozen(module)
 
 
+def is_layer_norm(module: nn.Module) -> bool:
+    """Whether a layer norms each position by itself, over one axis, and then scales."""
+    return isinstance(module, NORMING) and len(module.normalized_shape) == 1 and module.weight is not None
+
+
 def _is_frozen(module: nn.Module) -> bool:
     """Torchvision's, detectron2's and timm's `FrozenBatchNorm2d`, which are no relatives of torch's."""
     return type(module).__name__ == "FrozenBatchNorm2d" and {*_STATISTICS, "weight", "bias"} == set(module._buffers)
@@ -45,6 +53,9 @@ def _acts(module: nn.Module) -> bool:
 
 def why_no_affine(norm: nn.Module) -> str | None:
     """What keeps a batch norm from being a fixed scale and shift in eval; None where it is one."""
+    if is_layer_norm(norm):
+        plain = type(norm).forward in {cls.forward for cls in NORMING}
+        return None if plain else f"has a forward of its own ({type(norm).__name__})"
     own = {*norm._buffers, *norm._parameters}
     if any(getattr(norm, name, None) is None for name in _STATISTICS):
         return "has no running statistics"
@@ -61,9 +72,20 @@ def acts_itself(norm: nn.Module) -> bool:
 
 def remainder(norm: nn.Module) -> nn.Module:
     """What stays in a norm's place."""
+    if is_layer_norm(norm):
+        bare: nn.Module = skeleton(_kind(norm), {**_shape_and_eps(norm), "elementwise_affine": False})
+        return bare.train(norm.training)
     if not _acts(norm):
         return nn.Identity()
     return nn.Sequential(OrderedDict(norm.named_children()))
+
+
+def _kind(norm: nn.Module) -> type[nn.Module]:
+    return next(cls for cls in NORMING if isinstance(norm, cls))
+
+
+def _shape_and_eps(norm: Any) -> dict[str, Any]:
+    return {"normalized_shape": tuple(norm.normalized_shape), "eps": norm.eps}
 
 
 def why_no_taker(layer: nn.Module) -> str | None:
@@ -77,6 +99,11 @@ def why_no_taker(layer: nn.Module) -> str | None:
     if type(layer).forward is not family.forward or getattr(type(layer), inner) is not getattr(family, inner):
         return "has a forward of its own"
     return None
+
+
+def along_the_last(layer: nn.Module) -> bool:
+    """Whether a layer's channels lie on the last axis, however many there are."""
+    return isinstance(layer, nn.Linear)
 
 
 def rank_of_output(layer: nn.Module) -> int:
@@ -114,14 +141,24 @@ def folded(layer: nn.Module, before: tuple[str, nn.Module] | None, after: tuple[
     beside = {prefix: norm for prefix, (_, norm) in norms.items()}
     sources = tuple(f"{prefix}{name}" for prefix, norm in beside.items() for name in tensors_of(norm))
     sources = tuple(name for name in sources if not name.endswith("num_batches_tracked"))
-    fold = _Fold(layer, {prefix: float(norm.eps) for prefix, norm in beside.items()})  # type: ignore[arg-type]
+    # A layer norm goes on norming: its eps is its own.
+    eps = {prefix: 0.0 if is_layer_norm(norm) else float(norm.eps) for prefix, norm in beside.items()}  # type: ignore[arg-type]
+    fold = _Fold(layer, eps)
     names = " and ".join(name for name, _ in norms.values())
     bias = ("bias",) if layer._parameters["bias"] is not None else ()
     origins: dict[str, Origin] = {
         "weight": _computed(("weight", *sources), fold.weight, f"times the scale of {names}"),
         "bias": _computed((*bias, "weight", *sources), fold.bias, f"from the shift of {names}"),
     }
-    return Conversion(type(layer), {}, origins, Fidelity.EXACT_IN_EVAL, beside=beside, spare=[_with_bias(layer)])
+    if layer._parameters["bias"] is None and not any(_shifts(norm) for norm in beside.values()):
+        del origins["bias"]
+    spare = _with_bias(layer) if "bias" in origins else adopted(type(layer), layer)
+    fidelity = Fidelity.EXACT if all(map(is_layer_norm, beside.values())) else Fidelity.EXACT_IN_EVAL
+    return Conversion(type(layer), {}, origins, fidelity, beside=beside, spare=[spare])
+
+
+def _shifts(norm: nn.Module) -> bool:
+    return not is_layer_norm(norm) or norm._parameters.get("bias") is not None
 
 
 def _with_bias(layer: nn.Module) -> nn.Module:
@@ -174,9 +211,13 @@ class _Fold:
         return values.reshape(shape)
 
     def _scale(self, tensors: Mapping[str, Tensor], prefix: str) -> Tensor:
+        if f"{prefix}running_var" not in tensors:
+            return tensors[f"{prefix}weight"]
         spread = (tensors[f"{prefix}running_var"] + self.eps[prefix]).rsqrt()
         return spread * tensors[f"{prefix}weight"] if f"{prefix}weight" in tensors else spread
 
     def _shift(self, tensors: Mapping[str, Tensor], prefix: str) -> Tensor:
+        if f"{prefix}running_mean" not in tensors:
+            return tensors.get(f"{prefix}bias", torch.zeros_like(tensors[f"{prefix}weight"]))
         shift = -tensors[f"{prefix}running_mean"] * self._scale(tensors, prefix)
         return shift + tensors[f"{prefix}bias"] if f"{prefix}bias" in tensors else shift

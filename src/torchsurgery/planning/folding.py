@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import nn
@@ -9,7 +10,7 @@ from torch import nn
 from ..changes import Change
 from ..edits import Fold, Taking
 from ..layers.conversion import Fidelity
-from ..layers.folding import folded, remainder
+from ..layers.folding import folded, is_layer_norm, remainder
 from ..selection import Place
 from .guards import guard
 from .means import shell
@@ -23,7 +24,10 @@ def fold_all(scene: Scene, edit: Fold) -> list[Change]:
     """The changes of all layers that take norms over, and of these norms, in the order of the scene's places."""
     at = {name: place for place in scene.places for name in place.names}
     takings = {taking.layer: taking for taking in edit.takings}
-    takers = {name: taking.layer for taking in edit.takings for name in taking[1:] if name is not None}
+    takers: dict[str, list[str]] = {}
+    for taking in edit.takings:
+        for name in filter(None, taking[1:]):
+            takers.setdefault(name, []).append(taking.layer)
     changes = []
     for place in scene.places:
         guard(scene, place, edit)
@@ -34,7 +38,8 @@ def fold_all(scene: Scene, edit: Fold) -> list[Change]:
                 else _going(scene, place, takers[place.name])
             )
         changes.append(change)
-    if changes and any(place.module.training for place in scene.places):
+    in_eval = any(change.fidelity is Fidelity.EXACT_IN_EVAL for change in changes)
+    if in_eval and any(place.module.training for place in scene.places):
         changes[0] = replace(changes[0], warnings=(*changes[0].warnings, _IN_TRAINING))
     return changes
 
@@ -45,9 +50,11 @@ def _taking(scene: Scene, place: Place, taking: Taking, at: dict[str, Place]) ->
     return by_conversion(scene, place, folded(place.module, before, after))
 
 
-def _going(scene: Scene, place: Place, taker: str) -> Change:
+def _going(scene: Scene, place: Place, takers: Sequence[str]) -> Change:
     rest = remainder(place.module)
     # A checkpoint from before must not load in part: no key of the norm is dropped in silence.
     gone = isinstance(rest, nn.Identity)
     change = fresh(scene, place, rest, False, None, "remove" if gone else "replace")
-    return replace(change, lost=(), fidelity=Fidelity.EXACT_IN_EVAL, remarks=(f"folded into {taker}", *change.remarks))
+    fidelity = Fidelity.EXACT if is_layer_norm(place.module) else Fidelity.EXACT_IN_EVAL
+    into = f"folded into {' and '.join(takers)}"
+    return replace(change, lost=(), fidelity=fidelity, remarks=(into, *change.remarks))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class StructureVerbs(Applying):
     """Fold norms, set both ends, prune and widen."""
 
-    def fold(self, example_inputs: Any = None) -> Self:
+    def fold(self, example_inputs: Any = None, *, layer_norms: bool = False) -> Self:
         """Let convolutions and linear layers do what the batch norms beside them do in eval; these go.
 
         Which layer is beside which is seen in a run of the model. A norm is folded into the layer before it where that
@@ -42,6 +42,8 @@ class StructureVerbs(Applying):
 
         Args:
             example_inputs: What the model is called with; by default the plan's, else what the model seems to take.
+            layer_norms: Fold the scale and shift of layer norms and RMS norms instead, into the linear layers that they
+                feed and nothing else: exact in training, too. The norms stay, without weights.
 
         Returns:
             This plan with the edit appended. No model is touched.
@@ -60,7 +62,8 @@ class StructureVerbs(Applying):
         """
         given = self.example_inputs if example_inputs is None else example_inputs
         with self.in_force() as model:
-            edit = foldable(followed(model, given, is_leaf=is_leaf), dict(model.named_modules()), type(model).__name__)
+            flow = followed(model, given, is_leaf=is_leaf)
+            edit = foldable(flow, dict(model.named_modules()), type(model).__name__, layer_norms)
         return self.then(edit)
 
     def set_inputs(self, channels: int, *, fill: Fill = "zeros", example_inputs: Any = None) -> Self:
