@@ -136,3 +136,12 @@ def test_what_is_made_copies_and_saves():
     other.load_state_dict(new.state_dict())
     x = torch.randn(2, 4, 3, 3)
     assert torch.equal(new(x), other(x)) and torch.equal(new(x), nn.GroupNorm(2, 4)(x))
+
+
+def test_complex_layers_stay_complex():
+    old = nn.Linear(4, 6, bias=False, dtype=torch.complex64)
+    new = like(old, nn.Linear, bias=True)
+    assert new.weight is old.weight and new.bias.dtype is torch.complex64 and not new.bias.any()
+    conv = nn.Conv2d(2, 3, 1, dtype=torch.complex64)
+    assert like(conv, nn.Conv2d, kernel_size=3).weight.dtype is torch.complex64
+    assert like(conv, nn.Conv2d, out_channels=5).weight.dtype is torch.complex64

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..origins import Computed, Grown, Initialised, Origin, Same, evaluate, layout_of
-from .building import adopted, put, real, skeleton, tensors_of
+from .building import adopted, is_inexact, put, real, skeleton, tensors_of
 from .conversion import Conversion
 from .following import renew_lists
 
@@ -24,7 +24,7 @@ def build(conversion: Conversion, old: nn.Module, reference: Tensor | None = Non
     if conversion.adopts:
         return adopted(conversion.new, old)
     tensors = sources_of(old, conversion.beside)
-    reference = next((t for t in tensors.values() if t.is_floating_point()), reference)
+    reference = next((t for t in tensors.values() if is_inexact(t)), reference)
     layer = _constructed(conversion, reference)
     slots = tensors_of(layer)
     for name, origin in conversion.origins.items():
@@ -61,7 +61,7 @@ def _tensor(origin: Origin, slot: Tensor, tensors: Mapping[str, Tensor], referen
     if not sources:
         dtype = torch.get_default_dtype() if reference is None else reference.dtype
         device = value.device if reference is None else reference.device
-        value = value.to(device, dtype if value.is_floating_point() else value.dtype)
+        value = value.to(device, dtype if is_inexact(value) else value.dtype)
     value = _laid_out(value, sources)
     if not isinstance(slot, nn.Parameter):
         return value

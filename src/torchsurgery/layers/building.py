@@ -195,6 +195,11 @@ def tensors_of(module: nn.Module) -> dict[str, Tensor]:
     return found
 
 
+def is_inexact(tensor: Tensor) -> bool:
+    """Whether its numbers are real or complex rather than whole: those follow a layer's dtype."""
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
 def put(module: nn.Module, name: str, tensor: Tensor) -> None:
     """Puts a tensor into the slot that `name` stands for, a parameter or a buffer as before."""
     owner, _, last = name.rpartition(".")

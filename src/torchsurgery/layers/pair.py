@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 from ..origins import Computed, Initialised, Origin, Same
 from .arguments import arguments, check_arguments, label
-from .building import skeleton, tensors_of
+from .building import is_inexact, skeleton, tensors_of
 from .conversion import EMPTY, Conversion, Fidelity
 from .registry import targets_of
 
@@ -118,7 +118,7 @@ def _origin(name: str, slot: Tensor, stated: str | Origin | None, tensors: Mappi
         return Initialised()
     if tensor.shape != slot.shape:
         return Initialised(f"{source} was {_shape(tensor)}")
-    if tensor.is_floating_point() != slot.is_floating_point():
+    if is_inexact(tensor) != is_inexact(slot):
         return Initialised(f"{source} was {tensor.dtype}")
     if isinstance(tensor, nn.Parameter) != isinstance(slot, nn.Parameter):
         return Computed((source,), torch.clone, "copied", per_entry=True)

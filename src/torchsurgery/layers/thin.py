@@ -332,7 +332,11 @@ def into_two_others(pair: Pair) -> Conversion:
     overrides = {"rank": pair.config["rank"], **pair.overrides} if pair.new is type(pair.old) else pair.overrides
     two = into_two(Pair(dense, pair.new, arguments_of(dense), overrides))
     origins = {name: _through(origin, one.origins) for name, origin in two.origins.items()}
-    return replace(two, origins=origins, lost=())
+    two = replace(two, origins=origins, lost=())
+    # What is of that rank already loses nothing but what rounding leaves of the other singular values.
+    alike = pair.old.scheme == pair.new.scheme and overrides.get("rank", 1) >= pair.config["rank"]  # type: ignore[attr-defined]
+    only_rank = pair.overrides.keys() <= {"rank"}
+    return replace(two, fidelity=Fidelity.EXACT, error=None) if alike and only_rank else two
 
 
 def _through(origin: Origin, inner: Mapping[str, Origin]) -> Origin:
