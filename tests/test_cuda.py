@@ -3,6 +3,7 @@
 PYTHONPATH=src python -m pytest tests/test_cuda.py        on a machine that has one
 """
 
+import contextlib
 import copy
 
 import pytest
@@ -170,3 +171,14 @@ def test_autocast_and_a_scaler_train_through_a_change(resnet, x):
         if number == 0:
             ts.plan(resnet).replace(nn.BatchNorm2d, nn.GroupNorm, num_groups=8).apply(optimizer=optimizer)
     assert torch.isfinite(loss)
+
+
+def test_a_report_is_measured_there(resnet, x, tmp_path):
+    from torchsurgery.reports import gather
+
+    done = ts.plan(resnet, x).prune("layer1.0.conv1", 0.25).apply()
+    report = gather(done.planned, done.taken_back, lambda: contextlib.nullcontext(resnet), x)
+    assert report.checks.ok
+    assert [run.device for run in report.runs] == ["cuda:0"] * 2
+    assert all(run.seconds["layer1.0.conv1"] > 0 for run in report.runs)
+    assert "cuda:0" in done.report(tmp_path / "report.html", x).read_text("utf-8")

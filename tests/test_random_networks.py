@@ -52,6 +52,23 @@ def test_plan_apply_check_undo(specification, marked, chain):
 
 
 @given(specifications, marks, chains)
+def test_taken_back_for_a_while(specification, marked, chain):
+    net, _ = build(specification, marked)
+    before, computed = portrait(net), outputs(net)
+    plan = planned(net, chain)
+    assume(plan.edits)
+    done = plan.apply()
+    now, altered = portrait(net), outputs(net)
+    with done.taken_back():
+        assert portrait(net) == before
+        assert torch.equal(outputs(net), computed)
+    assert portrait(net) == now
+    assert torch.equal(outputs(net), altered)
+    done.undo()
+    assert portrait(net) == before
+
+
+@given(specifications, marks, chains)
 def test_applied_with_a_check(specification, marked, chain):
     net, _ = build(specification, marked)
     plan = planned(net, chain)

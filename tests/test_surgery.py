@@ -355,6 +355,29 @@ def test_interrupted_at_every_line():
         assert portrait(net) == before
 
 
+def test_interrupted_at_every_line_while_it_is_taken_back():
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Tanh(), nn.Dropout()).double()
+    plan = ts.plan(net).replace("0", Fused).replace("1", nn.Dropout).replace("2", nn.PReLU()).remove("3")
+    before = portrait(net)
+    done = plan.apply()
+    now = portrait(net)
+
+    def look():
+        with done.taken_back():
+            assert portrait(net) == before
+
+    tracer = lines_of({changes.__file__})
+    trace, seen = tracer(0)
+    traced(trace, look)
+    assert seen[0] > 20
+    for line in range(1, seen[0] + 1):
+        with pytest.raises(KeyboardInterrupt):
+            traced(tracer(line)[0], look)
+        assert portrait(net) == now
+    done.undo()
+    assert portrait(net) == before
+
+
 def test_an_interrupt_while_undoing_is_raised_when_all_is_undone(monkeypatch):
     net = build()
     before = portrait(net)
