@@ -74,6 +74,63 @@ def test_a_layer_that_answers_several_things_can_not_go():
         ts.remove(Reads(), "rnn")
 
 
+class Branch(nn.Module):
+    """A low-rank branch beside a layer, without the layer's attributes."""
+
+    def __init__(self, base):
+        super().__init__()
+        self.base, self.down, self.up = base, nn.Linear(base.in_features, 2), nn.Linear(2, base.out_features)
+
+    def forward(self, x):
+        return self.base(x) + self.up(self.down(x))
+
+
+class WithWeight(Branch):
+    @property
+    def weight(self):
+        return self.base.weight
+
+    @property
+    def bias(self):
+        return self.base.bias
+
+
+def test_a_wrapper_without_what_is_read_of_the_layer():
+    model = torchvision.models.swin_v2_t(weights=None).eval()
+    before = portrait(model)
+    with pytest.raises(ts.PlanError, match=r"cannot wrap features\.1\.0\.attn\.qkv .* and 23 more so") as caught:
+        ts.wrap(model, nn.Linear, Branch)
+    assert caught.match("weight and bias of it are read there, and the new one has none")
+    assert portrait(model) == before
+    way_out = "ts.select(model, …) - ts.select(model, ('**.qkv', '**.proj'))"
+    assert way_out in str(caught.value)
+    ts.wrap(model, ts.select(model, nn.Linear) - ts.select(model, ("**.qkv", "**.proj")), Branch)
+    assert model(torch.randn(1, 3, 64, 64)).shape == (1, 1000)
+
+
+def test_a_wrapper_with_what_is_read_is_taken():
+    model = torchvision.models.swin_v2_t(weights=None).eval()
+    plan = ts.plan(model).wrap(nn.Linear, WithWeight)
+    assert rehearsal(model, plan.changes) is None
+    assert "never called: ShiftedWindowAttentionV2 reads qkv.weight and qkv.bias itself" in str(
+        plan.changes[0].warnings
+    )
+
+
+def test_what_is_read_on_a_way_that_is_not_taken():
+    class Either(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3, 3)
+
+        def forward(self, x):
+            return x @ self.layer.weight if x.dim() > 5 else self.layer(x)
+
+    model = Either()
+    ts.wrap(model, "layer", Branch)
+    assert isinstance(model.layer, Branch)
+
+
 def test_what_the_way_out_says_works(resnet):
     plan = ts.plan(resnet).replace("layer1.0.conv1", narrow).replace("layer1.0.bn1", nn.BatchNorm2d(32))
     plan.replace("layer1.0.conv2", nn.Conv2d(32, 64, 3, padding=1)).apply()

@@ -7,10 +7,10 @@ from typing import Any, overload
 
 from torch import nn
 
+from .calls.reading import never_called
 from .edits import Replace
 from .errors import ConfigError, PlanError
 from .layers.conversion import Conversion, Converter
-from .layers.fastpaths import never_called
 from .layers.lowrank import Factoring, Scheme, factoring
 from .plans import Plan, plan
 from .selection import Place, Selection, Target, resolve

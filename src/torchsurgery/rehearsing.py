@@ -8,13 +8,14 @@ reads values), nothing is said: `check=` runs it for good. `check=False` takes t
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from .calls.reading import readings
 from .changes import Change
 from .checks.observing import blame
 from .coupling.rules import Record
@@ -34,8 +35,8 @@ def rehearsal(model: nn.Module, changes: Sequence[Change], example_inputs: Any =
         changes: What is about to be done to it.
         example_inputs: What it is called with; by default some that it seems to take.
     """
-    reshaped = [change for change in changes if _reshapes(change)]
-    if not reshaped:
+    doubtful = [change for change in changes if _reshapes(change) or _unread(model, change)]
+    if not doubtful:
         return None
     given = guesses(model) if example_inputs is None else [arguments_of(example_inputs)]
     taken = next((arguments for arguments in given if _failure(model, arguments) is None), None)
@@ -46,7 +47,7 @@ def rehearsal(model: nn.Module, changes: Sequence[Change], example_inputs: Any =
         error = _failure(model, taken)
         # The altered model may well take other inputs than before.
         if error is not None and not any(_failure(model, other) is None for other in guesses(model)):
-            raise _broken(model, reshaped, error) from error
+            raise _broken(model, doubtful, error) from error
 
     return confirm
 
@@ -56,6 +57,20 @@ def _reshapes(change: Change) -> bool:
     if change.kind == "remove":  # a block may answer several things, a layer without a shape of its own does not
         return bool(change.old._modules or shape_told(change.old))
     return change.kind == "replace" and any(a != b for a, b in _told(change).values())
+
+
+def _unread(model: nn.Module, change: Change) -> list[str]:
+    """Attributes of the old layer that the module above reads in its forward, and that the new one doesn't have."""
+    if vars(change.old) is vars(change.new):
+        return []
+    wanted: dict[str, None] = {}
+    for above, _, name in (full_name.rpartition(".") for full_name in change.names if full_name):
+        try:
+            reading = readings(type(model.get_submodule(above))).get(name)
+        except AttributeError:  # an earlier edit of the plan brings it
+            continue
+        wanted.update(dict.fromkeys(sorted(reading.attributes, reverse=True) if reading else ()))
+    return [key for key in wanted if hasattr(change.old, key) and not hasattr(change.new, key)]
 
 
 def _told(change: Change) -> dict[str, tuple[Any, Any]]:
@@ -88,21 +103,38 @@ def _stand_in(value: Any) -> Any:
     return stand_in(value, on_meta=True) if isinstance(value, Tensor) else value
 
 
-def _broken(model: nn.Module, reshaped: Iterable[Change], error: Exception) -> PlanError:
-    change, *others = reshaped
+def _broken(model: nn.Module, doubtful: Sequence[Change], error: Exception) -> PlanError:
+    change, others = doubtful[0], len(doubtful) - 1
+    told = {key: (before, after) for key, (before, after) in _told(change).items() if before != after}
+    unread = _unread(model, change)
+    if told:
+        why = "its answer has another shape: " + ", ".join(f"{key} {a} → {b}" for key, (a, b) in told.items())
+    elif unread:
+        why = f"{' and '.join(unread)} of it {'is' if len(unread) == 1 else 'are'} read there, and the new one has none"
+    else:
+        why = "what it was given goes on to the next layer"
+    return PlanError(
+        f"cannot {change.kind} {change.name or 'the model'} ({type(change.old).__name__})"
+        f"{f' and {others} more' if others else ''} so: {type(model).__name__} no longer runs.",
+        why,
+        f"{_place(model, error)} fails then: {type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]}",
+        name=change.name,
+        expected={key: before for key, (before, _) in told.items()} or unread,
+        got={key: after for key, (_, after) in told.items()},
+        way_out=_way_out(model, doubtful, unread),
+    )
+
+
+def _place(model: nn.Module, error: Exception) -> str:
     names = {module: name for name, module in model.named_modules()}
     at = blame(error, names.keys()).module
-    where = f"{names[at] or 'the model'} ({type(at).__name__})" if at in names else type(model).__name__
-    told = {key: (before, after) for key, (before, after) in _told(change).items() if before != after}
-    more = f" and {len(others)} more" if others else ""
-    told_so = ", ".join(f"{key} {before} → {after}" for key, (before, after) in told.items())
-    return PlanError(
-        f"cannot {change.kind} {change.name or 'the model'} ({type(change.old).__name__}){more} so: "
-        f"{type(model).__name__} no longer runs.",
-        f"its answer has another shape: {told_so}" if told else "what it was given goes on to the next layer",
-        f"{where} fails then: {type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]}",
-        name=change.name,
-        expected={key: before for key, (before, _) in told.items()},
-        got={key: after for key, (_, after) in told.items()},
-        way_out="change what takes it in the same plan:  ts.plan(model).replace(…).replace(…).apply()",
-    )
+    return f"{names[at] or 'the model'} ({type(at).__name__})" if at in names else type(model).__name__
+
+
+def _way_out(model: nn.Module, doubtful: Sequence[Change], unread: Sequence[str]) -> str:
+    if not unread or _told(doubtful[0]):
+        return "change what takes it in the same plan:  ts.plan(model).replace(…).replace(…).apply()"
+    keys = dict.fromkeys(change.name.rpartition(".")[2] for change in doubtful if _unread(model, change))
+    patterns = ", ".join(f"'**.{key}'" for key in keys)
+    left_out = f"ts.select(model, …) - ts.select(model, {patterns if len(keys) == 1 else f'({patterns})'})"
+    return f"leave it out:  {left_out}  or give {type(doubtful[0].new).__name__} a property {unread[0]}"

@@ -18,7 +18,7 @@ from ..layers.functional import Function, Spelling, method_spelling, spelling_of
 from .sources import Source, Unreadable, read
 
 # A forward that goes through its own children would come upon the new layers, too.
-_OVER_CHILDREN = frozenset({"children", "named_children", "modules", "named_modules", "_modules"})
+OVER_CHILDREN = frozenset({"children", "named_children", "modules", "named_modules", "_modules"})
 _UNKNOWN = object()
 
 
@@ -285,7 +285,7 @@ class Method:
     def _attribute(self, node: ast.Attribute) -> None:
         if self._is_me(node.value):
             self.attributes.append(node.attr)
-            self.over_children |= node.attr in _OVER_CHILDREN
+            self.over_children |= node.attr in OVER_CHILDREN
             if not isinstance(node.ctx, ast.Load):
                 self.written.add(node.attr)
         elif (

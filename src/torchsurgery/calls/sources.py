@@ -129,7 +129,9 @@ def _parsed(text: str, flags: int) -> dict[tuple[str, int], _Definition]:
     """Every function of a file by name and first line, with the name of the class that it stands in, and its code."""
     tree, found = ast.parse(text), dict[tuple[str, int], _Definition]()
     # All of the file: the compiler knows which names are modules that it imports.
-    codes = {(c.co_name, c.co_firstlineno): c for c in _codes(compile(tree, "<>", "exec", flags, dont_inherit=True))}
+    codes = {
+        (c.co_name, c.co_firstlineno): c for c in codes_within(compile(tree, "<>", "exec", flags, dont_inherit=True))
+    }
 
     def visit(node: ast.AST, inside: str | None) -> None:
         for child in ast.iter_child_nodes(node):
@@ -143,11 +145,12 @@ def _parsed(text: str, flags: int) -> dict[tuple[str, int], _Definition]:
     return found
 
 
-def _codes(code: CodeType) -> Iterator[CodeType]:
+def codes_within(code: CodeType) -> Iterator[CodeType]:
+    """The codes of the functions and comprehensions that are defined inside of another one."""
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield constant
-            yield from _codes(constant)
+            yield from codes_within(constant)
 
 
 # --- from the tree to code

@@ -2,7 +2,6 @@
 
 `TransformerEncoderLayer` in eval hands `linear1.weight` and its like to one fused kernel; `TransformerEncoder` nests
 its input on the strength of its first layer's tensors: another child then works in train and is passed over in eval.
-`MultiheadAttention` never calls `out_proj` at all.
 """
 
 from __future__ import annotations
@@ -56,12 +55,3 @@ def _readable_attention(old: nn.Module, new: nn.Module) -> list[Setting]:
         for name, value in wanted.items()
         if not hasattr(new, name)
     ]
-
-
-def never_called(ancestors: Iterable[tuple[nn.Module, str]]) -> str | None:
-    """Why the layer below these ancestors is never called, or None."""
-    for ancestor, below in ancestors:
-        if isinstance(ancestor, nn.MultiheadAttention) and below == "out_proj":
-            return f"never called: {type(ancestor).__name__} reads out_proj.weight and out_proj.bias itself"
-        return None
-    return None

@@ -10,9 +10,10 @@ from typing import TypeAlias
 
 from torch import nn
 
+from ..calls.reading import never_called, reads_only
 from ..changes import Assign, Change, Planned, Write
 from ..edits import CallsToLayers, Edit, Fold, Insert, Recut, Remove, Replace, Resize, Wrap
-from ..layers.fastpaths import Setting, never_called, reads_children, settings_for
+from ..layers.fastpaths import Setting, reads_children, settings_for
 from ..selection import Place, resolve
 from ..tree import Draft
 from .cutting import cut_all, places_of
@@ -64,6 +65,7 @@ def _changes_at(draft: Draft, places: tuple[Place, ...], edit: Placed, widths_ch
     follows: list[Change] = []
     if scene.has_kind(reads_children):
         follows = _follow_ups(draft, places, changes)
+    if scene.has_kind(reads_only):
         changes = [_warned(draft, place, change) for place, change in zip(places, changes, strict=True)]
     _lay_in(draft, places, changes)
     return (*changes, *follows)
