@@ -8,8 +8,8 @@ from ..changes import Planned
 from ..markup import code, escape, spaced
 from ..reports import Report
 from ..stats import count, in_bytes, in_seconds, share, short
-from ..text import carried
-from ..text.words import few, first_shape, listed, plural
+from ..text import carried, limits
+from ..text.words import few, first_shape, plural
 
 _NOT_RUN = "not run"
 
@@ -70,12 +70,7 @@ def _particulars(item: Planned) -> Iterator[str]:
         carried(change) for change in item.changes if change.kind not in ("follow", "prune", "widen")
     )
     yield from few([escape(account) for account in accounts if account])
-    if item.skipped:
-        yield f"left out, as they lie inside of what is replaced: {listed(map(code, item.skipped))}"
-    reasons: dict[str, list[str]] = {}
-    for name, why in item.left.items():
-        reasons.setdefault(why, []).append(name)
-    yield from few([f"left as they are ({escape(why)}): {listed(map(code, names))}" for why, names in reasons.items()])
+    yield from few([escape(line) for line in limits(item)])
     warnings = [(change.name, warning) for change in item.changes for warning in change.warnings]
     yield from few([f'<span class="warn">! {code(name)}: {escape(text)}</span>' for name, text in warnings])
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from ..changes import Planned
 from ..markup import Table, escape, shown
-from ..text import Side, change_cells, totals
-from ..text.words import few, listed, plural
+from ..text import Side, change_cells, limits, totals
+from ..text.words import few, plural
 
 
 def edits_shown(caption: str, planned: Sequence[Planned], before: Side, after: Side) -> str:
@@ -32,7 +32,4 @@ def _edit(number: int, item: Planned) -> Iterator[str]:
     kinds = [change.kind for change in item.changes]
     rows = [change_cells(change) for change in item.changes]
     yield Table((), rows, codes={1, 2}, numbers={3}, kinds=kinds).html()
-    if item.skipped:
-        yield f"<p>{escape(f'left out, as they lie inside of what is replaced: {listed(item.skipped)}')}</p>"
-    if item.left:
-        yield f"<p>{escape(f'left as they are: {listed(item.left)}')}</p>"
+    yield from (f"<p>{escape(line)}</p>" for line in limits(item))

@@ -6,6 +6,7 @@ from .layers import short as short
 from .plans import PlanView as PlanView
 from .plans import Side as Side
 from .plans import change_cells as change_cells
+from .plans import limits as limits
 from .plans import plan_line as plan_line
 from .plans import plan_text as plan_text
 from .plans import totals as totals

@@ -98,13 +98,19 @@ def edit_rows(number: int, planned: Planned, order: Mapping[str, int], view: Pla
     yield from _aligned([change_cells(change) for change in shown])
     if hidden := changes[len(shown) :]:
         yield f"     … {len(hidden)} more{_whereabouts(hidden)}  ({view.more})"
+    yield from (f"     {line}" for line in limits(planned))
+
+
+def limits(planned: Planned) -> Iterator[str]:
+    """What an edit leaves as it is, and which keys of the state dict it renames."""
     if planned.skipped:
-        yield f"     left out, as they lie inside of what is replaced: {listed(planned.skipped)}"
+        yield f"left out, as they lie inside of what is replaced: {listed(planned.skipped)}"
     for why, names in _by_reason(planned.left).items():
-        yield f"     left as they are ({why}): {listed(names)}"
-    if renamed := {key: value for change in own for key, value in change.renamed.items()}:
+        yield f"left as they are ({why}): {listed(names)}"
+    renamed = {k: v for change in planned.changes if change.kind != "follow" for k, v in change.renamed.items()}
+    if renamed:
         first, second = next(iter(renamed.items()))
-        yield f"     keys renamed: {len(renamed)}, such as {first} → {second}; older checkpoints still load"
+        yield f"keys renamed: {len(renamed)}, such as {first} → {second}; older checkpoints still load"
 
 
 def _in_order(changes: Sequence[Change], order: Mapping[str, int]) -> Sequence[Change]:
