@@ -20,6 +20,8 @@ from .errors import SourceError as SourceError
 from .errors import SurgeryError as SurgeryError
 from .errors import TraceError as TraceError
 from .errors import VerificationError as VerificationError
+from .exporting import export_hf as export_hf
+from .exporting import to_source as to_source
 from .factorizing import factorize as factorize
 from .freezing import freeze_norms as freeze_norms
 from .layers.config import config_of as config_of
