@@ -6,8 +6,8 @@ from torch import nn
 
 import torchsurgery as ts
 from torchsurgery.layers.conversion import Fidelity
-from torchsurgery.layers.growing import columns_in_words, first, moved, resized, with_columns
-from torchsurgery.origins import Computed, Grown, evaluate
+from torchsurgery.layers.growing import columns_in_words, first, more, moved, resized, with_columns
+from torchsurgery.origins import Computed, Grown, Initialised, evaluate
 
 
 def test_the_first_of_each_block():
@@ -50,8 +50,13 @@ def test_resized_says_what_holds():
     assert resized(weight, (4, 6), (4, 6), (4, 4)).fidelity is Fidelity.EXACT
     assert resized(weight, (4, 3), (4, 3), (4, 4)).error == pytest.approx(0.5)
     assert resized(weight, (6, 4), (4, 4), (4, 6)).fidelity is Fidelity.INITIALISED
+    assert resized(weight, (3, 4), (4, 4), (4, 3)).weight == Initialised("4 → 3 outputs")
     assert resized(torch.zeros(4, 4), (4, 3), (4, 3), (4, 4)).error == 0.0
     assert resized(weight.to("meta"), (4, 3), (4, 3), (4, 4)).error is None
+
+
+def test_a_bias():
+    assert isinstance(more("bias", 2, 3), Grown) and isinstance(more("bias", 3, 2), Initialised)
 
 
 # --- in a plan
@@ -102,3 +107,10 @@ def test_undone_and_copied():
     assert torch.equal(copy.deepcopy(model)[0].weight, model[0].weight)
     done.undo()
     assert torch.equal(model(x), before)
+
+
+def test_a_new_head_on_a_frozen_backbone_is_trainable():
+    for classes in (2, 5):
+        model = net().requires_grad_(False)
+        ts.replace(model, "2", nn.Linear, out_features=classes)
+        assert {name for name, p in model.named_parameters() if p.requires_grad} == {"2.weight", "2.bias"}

@@ -9,6 +9,7 @@ import torchsurgery as ts
 from torchsurgery.errors import ConfigError
 from torchsurgery.layers.conversion import Fidelity
 from torchsurgery.layers.converting import convert
+from torchsurgery.origins import Initialised
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -63,18 +64,23 @@ def test_bias_and_features():
 def test_other_numbers_of_features(inputs, outputs, new_in, new_out, bias):
     old = nn.Linear(inputs, outputs, bias, dtype=torch.float64)
     conversion, new = converted(old, nn.Linear, in_features=new_in, out_features=new_out)
-    x, kept = torch.randn(3, min(inputs, new_in), dtype=torch.float64), min(outputs, new_out)
+    if new_out < outputs:
+        assert conversion.fidelity is Fidelity.INITIALISED and conversion.lost[0] == "weight"
+        assert conversion.origins["weight"] == Initialised(f"{outputs} → {new_out} outputs")
+        assert all(
+            p.requires_grad
+            for p in converted(old.requires_grad_(False), nn.Linear, out_features=new_out)[1].parameters()
+        )
+        return
+    x, kept = torch.randn(3, min(inputs, new_in), dtype=torch.float64), outputs
     if new_in == 1 < inputs:
         y, z = old(x.expand(-1, inputs)), new(x)
     else:
         y = old(torch.nn.functional.pad(x, (0, inputs - x.shape[1])))
         z = new(torch.cat([x, torch.randn(3, new_in - x.shape[1], dtype=torch.float64)], 1))
     assert torch.allclose(y[:, :kept], z[:, :kept], rtol=1e-10, atol=1e-10)
-    worst = Fidelity.INITIALISED if new_out > outputs else Fidelity.APPROXIMATE
-    if new_out != outputs or 1 < new_in < inputs:
-        assert conversion.fidelity is (worst if new_out != outputs else Fidelity.APPROXIMATE)
-    else:
-        assert conversion.fidelity is Fidelity.EXACT
+    less = Fidelity.APPROXIMATE if 1 < new_in < inputs else Fidelity.EXACT
+    assert conversion.fidelity is (Fidelity.INITIALISED if new_out > outputs else less)
     assert new.weight.isfinite().all() and (new_out <= outputs or new.weight[outputs:].abs().min() > 0)
 
 

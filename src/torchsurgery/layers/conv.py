@@ -18,7 +18,7 @@ from .arguments import argument_check, check_arguments
 from .building import once_per_class
 from .conversion import Conversion, Fidelity
 from .fills import filled
-from .growing import first, moved, resized
+from .growing import more, resized
 from .kernels import Kernel, kernel_of
 from .padded import PADDED, Pads
 from .padded import PaddedConv1d as PaddedConv1d
@@ -224,7 +224,7 @@ def _bias(pair: Pair) -> dict[str, Origin]:
     outputs = _asked_of(pair, "out_channels")
     if not pair.config["bias"]:
         return {"bias": filled(outputs[1], 0.0)}
-    return {} if outputs[0] == outputs[1] else {"bias": moved("bias", outputs[1:], first(*outputs))}
+    return {} if outputs[0] == outputs[1] else {"bias": more("bias", *outputs)}
 
 
 def _asked_of(pair: Pair, name: str) -> tuple[int, int]:

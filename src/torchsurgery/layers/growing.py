@@ -1,7 +1,8 @@
 """Weights for other numbers of inputs and outputs: what goes on computes what it did.
 
 Rows are outputs, columns inputs. Rows that go on have zeros in columns that come new, so that these count for nothing;
-rows that come new begin as the layer's constructor draws them.
+rows that come new begin as the layer's constructor draws them. Of fewer outputs none goes on: which ones should, nobody
+has said (`ts.prune` chooses), and the new head on a frozen backbone has to be trained.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..origins import Computed, Grown
+from ..origins import Computed, Grown, Initialised, Origin
 from .conversion import Fidelity
 
 # Which new row or column goes on as which old one, as (new, old).
@@ -82,6 +83,11 @@ def _rows_in_words(places: Places, count: int) -> list[str]:
     return [f"{len(places)} rows carried, {count - len(places)} initialised"]
 
 
+def more(name: str, old: int, new: int) -> Origin:
+    """Where a bias for more outputs comes from."""
+    return moved(name, (new,), first(old, new)) if new > old else Initialised(f"{old} → {new} outputs")
+
+
 # --- other inputs
 
 
@@ -129,7 +135,7 @@ def columns_in_words(old: int, new: int, fill: str = "zeros") -> tuple[str, str,
 class Resized:
     """What the weight of a layer with other numbers of inputs and outputs comes from, and how well that holds."""
 
-    weight: Computed
+    weight: Origin
     fidelity: Fidelity
     error: float | None
     remarks: tuple[str, ...]
@@ -144,7 +150,7 @@ def resized(
     axis: int = 0,
     prepared: tuple[str, Callable[[Tensor], Tensor]] | None = None,
 ) -> Resized:
-    """The weight of a layer that takes or gives other numbers of channels; the first ones go on.
+    """The weight of a layer that takes or gives other numbers of channels; the old ones are the first ones.
 
     Args:
         weight: The old one, called "weight".
@@ -155,6 +161,8 @@ def resized(
         prepared: See `moved`.
     """
     (old_in, new_in), (old_out, new_out) = inputs, outputs
+    if new_out < old_out:
+        return Resized(Initialised(f"{old_out} → {new_out} outputs"), Fidelity.INITIALISED, None, ())
     words, steps = ([prepared[0]], [prepared[1]]) if prepared else ([], [])
     remarks, fidelity, error = [], Fidelity.EXACT, None
     if new_in != old_in:
@@ -164,9 +172,9 @@ def resized(
         steps.append(lambda tensor: with_columns(tensor, 1 - axis, new_in))
         if not same:
             fidelity, error = Fidelity.APPROXIMATE, _dropped(weight, 1 - axis, new_in)
-    if new_out != old_out:
-        fidelity, error = (Fidelity.INITIALISED if new_out > old_out else Fidelity.APPROXIMATE), None
-        remarks.append(f"the first {min(outputs)} outputs go on, of {max(outputs)}")
+    if new_out > old_out:
+        fidelity, error = Fidelity.INITIALISED, None
+        remarks.append(f"the first {old_out} outputs go on, of {new_out}")
 
     def prepare(tensor: Tensor) -> Tensor:
         for step in steps:

@@ -14,7 +14,7 @@ from .arguments import argument_check, is_whole
 from .conv import CONVS, axes_of, windows_of
 from .conversion import Conversion, Fidelity
 from .fills import filled
-from .growing import first, moved, resized
+from .growing import more, resized
 from .kernels import regrouped
 from .pair import Pair
 from .registry import conversion
@@ -23,7 +23,7 @@ from .windows import Window, per_axis, times
 
 @conversion(nn.Linear, nn.Linear)
 def linear_to_linear(pair: Pair) -> Conversion:
-    """A bias that comes starts as zero; of other numbers of features, the first ones go on."""
+    """A bias that comes starts as zero; of more features, the old ones are the first."""
     inputs, outputs = (_asked(pair, name) for name in ("in_features", "out_features"))
     origins: dict[str, Origin] = _blank_bias(pair)
     sized = None
@@ -32,7 +32,7 @@ def linear_to_linear(pair: Pair) -> Conversion:
         sized = resized(pair.old.weight, (outputs[1], inputs[1]), inputs, outputs)  # type: ignore[arg-type]
         origins["weight"] = sized.weight
         if pair.config["bias"] and outputs[0] != outputs[1]:
-            origins["bias"] = moved("bias", outputs[1:], first(*outputs))
+            origins["bias"] = more("bias", *outputs)
     result = pair.carry(origins=origins, fidelity=Fidelity.EXACT)
     result = result.limited(sized.fidelity, sized.error, *sized.remarks) if sized else result
     return result.limited(Fidelity.APPROXIMATE, None, "the bias goes") if _loses_bias(pair, result) else result
