@@ -28,3 +28,9 @@ def test_the_cause_is_kept(tmp_path):
 def test_usual_inputs_are_those_of_torchvision(resnet18):
     assert usual_inputs("torchvision:resnet18", resnet18).shape == (1, 3, 224, 224)
     assert usual_inputs("timm:resnet18", resnet18) is None
+
+
+def test_arguments_may_stand_in_the_reference():
+    assert ts.build("torchvision:resnet18(num_classes=3)").fc.out_features == 3
+    assert ts.build("torchvision:resnet18(num_classes=3)", num_classes=4).fc.out_features == 4
+    assert usual_inputs("torchvision:resnet18(num_classes=3)", ts.build("torchvision:resnet18")) is not None

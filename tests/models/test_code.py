@@ -6,6 +6,7 @@ import pytest
 from torch import nn
 
 import torchsurgery as ts
+from torchsurgery.models import look_up
 
 NET = """
 from dataclasses import dataclass
@@ -123,7 +124,7 @@ def test_no_such_file(net):
 
 def test_no_such_module():
     assert "there is no module nowhere_at_all" in str(refusal("nowhere_at_all:build"))
-    assert refusal("torchvison:resnet18").way_out == "did you mean  torchvision:resnet18"
+    assert refusal("torchvison:resnet18").way_out == "did you mean  torchvision:…"
     assert "there is no module torch.nothing" in str(refusal("torch.nothing:build"))
 
 
@@ -136,3 +137,10 @@ def test_code_that_fails(tmp_path, monkeypatch):
     error = refusal("lacking_net:build")
     assert "No module named 'not_there_at_all'" in str(error)
     assert error.way_out.endswith("python -m lacking_net")
+
+
+def test_look_up(net):
+    assert look_up("torch.nn:GELU") is nn.GELU
+    assert look_up(f"{net}:number") == 3
+    with pytest.raises(ts.SourceError, match="names no class or function"):
+        look_up("timm:resnet18")

@@ -3,7 +3,8 @@
 import pytest
 
 import torchsurgery as ts
-from torchsurgery.models.references import Reference, close_names, closest, parse
+from torchsurgery.models import runs_code, with_arguments
+from torchsurgery.models.references import Reference, close_names, closest, parse, split_arguments
 
 
 @pytest.mark.parametrize(
@@ -79,3 +80,37 @@ def test_close_names():
 def test_closest():
     assert closest("tim", ["timm"], "write {}") == "write timm"
     assert closest("zzz", ["timm"], "write {}") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "arguments"),
+    [
+        ("torchvision:resnet18", "torchvision:resnet18", {}),
+        ("torchvision:resnet18(num_classes=10)", "torchvision:resnet18", {"num_classes": 10}),
+        ("a/b.py:build(w=[1, 2], act='(relu)')", "a/b.py:build", {"w": [1, 2], "act": "(relu)"}),
+        ("pkg.mod:build()", "pkg.mod:build", {}),
+        ("some (1)/folder", "some (1)/folder", {}),
+    ],
+)
+def test_arguments_behind_a_reference(text, name, arguments):
+    assert split_arguments(text) == (name, arguments)
+
+
+@pytest.mark.parametrize("inside", ["10", "a=b", "a=1, **b", "a=__import__('os')", "a=", "a=1)(", "*[1]"])
+def test_what_are_no_arguments(inside):
+    with pytest.raises(ts.SourceError):
+        ts.build(f"torchvision:resnet18({inside})")
+
+
+def test_arguments_are_written_so_that_they_are_read_again():
+    text = with_arguments("pkg.mod:build(a=1, b='x')", {"a": 2, "c": (1, None)})
+    assert split_arguments(text) == ("pkg.mod:build", {"a": 2, "b": "x", "c": (1, None)})
+    assert with_arguments("timm:resnet18", {}) == "timm:resnet18"
+
+
+@pytest.mark.parametrize(
+    ("text", "runs"),
+    [("timm:resnet18(num_classes=3)", False), ("hf:a/b", False), ("a.py:b", True), ("os:system(command='x')", True)],
+)
+def test_who_runs_code(text, runs):
+    assert runs_code(text) is runs

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import SourceError, SurgeryError
 from . import code, folders, libraries
-from .references import Reference, parse
+from .references import Reference, parse, split_arguments
 
 Builder = Callable[..., Any]
 
@@ -29,6 +29,7 @@ def build(reference: str, /, **arguments: Any) -> nn.Module:
             `hf:org/name`, `hf:org/name@revision`, or a folder with a `config.json`;
             `path/file.py:build`, a function, class or model of a file, which is run;
             `pkg.mod:build`, the same of an importable module.
+            Arguments may stand behind it: `torchvision:resnet18(num_classes=10)`.
         **arguments: For whoever builds it, such as `num_classes=10`.
 
     Returns:
@@ -41,7 +42,8 @@ def build(reference: str, /, **arguments: Any) -> nn.Module:
         >>> type(ts.build("torchvision:resnet18", num_classes=10)).__name__
         'ResNet'
     """
-    given = parse_or_candidates(reference)
+    name, own = split_arguments(reference)
+    given, arguments = parse_or_candidates(name), {**own, **arguments}
     builder = _builder(given)
     _refuse_unknown_arguments(given, builder, arguments)
     try:
@@ -70,8 +72,20 @@ def usual_inputs(reference: str, model: nn.Module) -> Tensor | None:
         reference: What the model was built from.
         model: The model.
     """
-    given = parse(reference)
+    given = parse(split_arguments(reference)[0])
     return libraries.usual_inputs(given.where, model) if given.source == "torchvision" else None
+
+
+def runs_code(reference: str) -> bool:
+    """Whether a reference names a file or a module, whose code is run to build the model.
+
+    Args:
+        reference: Any reference.
+
+    Raises:
+        SourceError: if it is none.
+    """
+    return parse(split_arguments(reference)[0]).source in ("file", "module")
 
 
 def parse_or_candidates(reference: str) -> Reference:

@@ -16,7 +16,31 @@ from typing import Any
 from torch import nn
 
 from ..errors import SourceError
-from .references import LIBRARIES, close_names, closest
+from .references import LIBRARIES, close_names, closest, parse
+
+
+def look_up(reference: str) -> Any:
+    """What a reference to a file or a module names: a class, a function, a model. Its code is run.
+
+    Args:
+        reference: `path/file.py:name` or `pkg.mod:name`.
+
+    Raises:
+        SourceError: if there is none.
+
+    Example:
+        >>> look_up("torch.nn:GELU")
+        <class 'torch.nn.modules.activation.GELU'>
+    """
+    given = parse(reference)
+    if given.source not in ("file", "module"):
+        raise SourceError(
+            f"{reference} names no class or function.",
+            got=reference,
+            way_out="give  path/file.py:Name  or  pkg.mod:Name",
+        )
+    module = _run_file(given.where) if given.source == "file" else _imported(given.where)
+    return _named(module, given.where, given.what)
 
 
 def of_file(path: str, name: str) -> Callable[..., Any]:
@@ -25,6 +49,19 @@ def of_file(path: str, name: str) -> Callable[..., Any]:
     Raises:
         SourceError: if there is no such file, it fails, or it has no such name.
     """
+    return _builder(_named(_run_file(path), path, name), f"{path}:{name}", Path(path).resolve().parent)
+
+
+def of_module(path: str, name: str) -> Callable[..., Any]:
+    """The builder of that name in a module, which is looked for where Python looks, and in the current folder.
+
+    Raises:
+        SourceError: if there is no such module, it fails, or it has no such name.
+    """
+    return _builder(_named(_imported(path), path, name), f"{path}:{name}", Path.cwd())
+
+
+def _run_file(path: str) -> ModuleType:
     file = Path(path)
     if not file.is_file():
         near = close_names(
@@ -48,30 +85,23 @@ def of_file(path: str, name: str) -> Callable[..., Any]:
         except Exception as error:
             del sys.modules[unique]
             raise _fails(path, error) from error
-    return _found(module, path, name, file.resolve().parent)
+    return module
 
 
-def of_module(path: str, name: str) -> Callable[..., Any]:
-    """The builder of that name in a module, which is looked for where Python looks, and in the current folder.
-
-    Raises:
-        SourceError: if there is no such module, it fails, or it has no such name.
-    """
+def _imported(path: str) -> ModuleType:
     with _on_path(Path.cwd()):
         try:
-            module = importlib.import_module(path)
+            return importlib.import_module(path)
         except ModuleNotFoundError as error:
             if error.name and path.split(".")[0] != error.name.split(".")[0]:
                 raise _fails(path, error) from error
             raise SourceError(
                 f"there is no module {error.name}.",
                 got=path,
-                way_out=closest(path, LIBRARIES, f"did you mean  {{}}:{name}")
-                or "for a file give its path:  net.py:build",
+                way_out=closest(path, LIBRARIES, "did you mean  {}:…") or "for a file give its path:  net.py:build",
             ) from error
         except Exception as error:
             raise _fails(path, error) from error
-    return _found(module, path, name, Path.cwd())
 
 
 @contextmanager
@@ -85,22 +115,26 @@ def _on_path(folder: Path) -> Iterator[None]:
             sys.path.remove(str(folder))
 
 
-def _found(module: ModuleType, path: str, name: str, folder: Path) -> Callable[..., Any]:
+def _named(module: ModuleType, path: str, name: str) -> Any:
     thing: Any = module
     for part in name.split(".") if name else []:
-        if not hasattr(thing, part):
-            raise _no_such_name(module, path, name)
-        thing = getattr(thing, part)
+        thing = getattr(thing, part, module)
+        if thing is module:
+            break
     if thing is module:
         raise _no_such_name(module, path, name)
+    return thing
+
+
+def _builder(thing: Any, reference: str, folder: Path) -> Callable[..., Any]:
     if isinstance(thing, nn.Module):  # a copy, so that what is altered is not the one that others import
         return functools.partial(copy.deepcopy, thing)
     if not callable(thing):
         raise SourceError(
-            f"{path}:{name} is no builder but a {type(thing).__name__}.",
+            f"{reference} is no builder but a {type(thing).__name__}.",
             "expected: a function, a class or a model",
             got=thing,
-            way_out=f"def build(): return model        and  {path}:build",
+            way_out="def build(): return model        in the file, and  file.py:build",
         )
 
     @functools.wraps(thing, updated=())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ..errors import SourceError
 
@@ -32,6 +32,47 @@ class Reference(NamedTuple):
     source: Source
     where: str
     what: str = ""
+
+
+def with_arguments(text: str, arguments: Mapping[str, Any]) -> str:
+    """A reference that carries its builder's arguments: `torchvision:resnet18(num_classes=10)`.
+
+    Args:
+        text: A reference, with arguments of its own or without.
+        arguments: Further ones, which come before its own.
+    """
+    name, own = split_arguments(text)
+    given = ", ".join(f"{key}={value!r}" for key, value in {**own, **arguments}.items())
+    return f"{name}({given})" if given else name
+
+
+def split_arguments(text: str) -> tuple[str, dict[str, Any]]:
+    """A reference without its arguments, and these; nothing is evaluated but literals.
+
+    Raises:
+        SourceError: if what stands in parentheses are no arguments.
+    """
+    found = re.fullmatch(r"(?s)([^()]+:[^()]+)\((.*)\)", text)
+    if found is None:
+        return text, {}
+    name, inside = found[1], found[2]
+    try:
+        call = ast.parse(f"f({inside})", mode="eval").body
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args:
+            return name, {_named(key): ast.literal_eval(key.value) for key in call.keywords}
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        pass
+    raise SourceError(
+        f"{text}: what stands in parentheses are no arguments of a builder.",
+        got=inside,
+        way_out=f"for example  {name}(num_classes=10)",
+    )
+
+
+def _named(keyword: ast.keyword) -> str:
+    if keyword.arg is None:
+        raise ValueError("** names no argument")
+    return keyword.arg
 
 
 def parse(text: str) -> Reference:

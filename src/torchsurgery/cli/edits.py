@@ -1,0 +1,57 @@
+"""From what a command names to a plan: the model, and the edits of its recipe one by one."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from ..errors import RecipeError
+from ..plans import Plan, plan
+from .planfile import is_plan_file, read_plan
+from .recipes import Step, read_file, read_text
+from .sources import Source, source_of
+from .terminal import Terminal
+from .verbs import performed
+from .words import classes_of
+
+
+def steps_of(arguments: Namespace) -> list[Step]:
+    """The edits that a command names: its recipe's, then those of `-e`.
+
+    Raises:
+        RecipeError: if there are none, or they aren't written as they must be.
+    """
+    steps = read_file(arguments.recipe) if arguments.recipe else []
+    for i, text in enumerate(arguments.edit, 1):
+        steps += read_text(text, f"edit {i}" if len(arguments.edit) > 1 else "the edit")
+    if not steps:
+        raise RecipeError(
+            "no edits are given.",
+            way_out="give a recipe, or  -e 'replace: {target: BatchNorm2d, with: GroupNorm, num_groups: 8}'",
+        )
+    return steps
+
+
+def planned(source: Source, steps: list[Step], arguments: Namespace, terminal: Terminal) -> Plan:
+    """The plan that the edits come to.
+
+    Raises:
+        SurgeryError: if one can't be made; it says which.
+    """
+    classes = classes_of(arguments)
+    made = plan(source.model, source.example_inputs)
+    for step in terminal.steps(steps, "planning"):
+        made = performed(made, step, classes)
+    return made
+
+
+def source_and_plan(arguments: Namespace, terminal: Terminal) -> tuple[Source, Plan]:
+    """The model that a command names and the plan for it: of a saved plan, or of its edits.
+
+    Raises:
+        SurgeryError: if there is no such model, or an edit can't be made.
+    """
+    if is_plan_file(arguments):
+        return read_plan(arguments, terminal)
+    steps = steps_of(arguments)
+    source = source_of(arguments, terminal)
+    return source, planned(source, steps, arguments, terminal)

@@ -1,0 +1,155 @@
+"""Where answers go: colours where they are wanted, plain characters where there are no others, progress on the side."""
+
+from __future__ import annotations
+
+import json as json_module
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
+from typing import Any, TextIO, TypeVar
+
+T = TypeVar("T")
+
+# One character for one, so that columns stay where they are.
+_PLAIN = str.maketrans("→←↳├└│─█▏▎▍▌▋▊▉−–×·…✓✗≤µ", "><`|`|-#   ####--x|~+x<u")
+
+# What is drawn how; a group's name is the style.
+_STYLES = (
+    r"(?m)^(?P<bold>plan|inspect|apply|verify|report|export) (?P<cyan>.+?)(?P<dim>   .*)?$",
+    r"(?m)^(?P<bold>\d+  [a-z]+)\b",
+    r"(?m)^ +(?P<green>\+ \S+)",
+    r"(?m)^ +(?P<red>- \S+)",
+    r"(?m)^ +(?P<yellow>~ \S+)",
+    r"(?m)^ +(?P<magenta>-/\+ \S+)",
+    r"(?P<dim>↳|→|[├└]─|│)",
+    r"(?m)^  (?P<green>✓) ",
+    r"(?m)^  (?P<red>✗) ",
+    r"(?m)^ *(?P<yellow>!) ",
+    r"(?P<green>−[\d.,]+ %)",
+    r"(?P<blue>[█▏▎▍▌▋▊▉]+)",
+    r"(?m)(?P<dim>^MACs: .*$|^ +… .*$)",
+    r"(?m)^(?P<bold>Plan:|Wrote)",
+    r"(?m)^(?P<dim>Saved to .*)$",
+)
+
+
+class Terminal:
+    """Standard output and error, as they are when something is shown.
+
+    Attributes:
+        json: Whether answers are JSON; nothing else is printed then.
+        delay: Seconds after which progress is shown.
+    """
+
+    def __init__(self, json: bool = False, delay: float = 1.0) -> None:
+        self.json = json
+        self.delay = delay
+
+    @property
+    def width(self) -> int | None:
+        """Columns that there are; None where the output isn't looked at but read by a program."""
+        return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+    def show(self, text: str) -> None:
+        """Print an answer."""
+        if not self.json:
+            _write(sys.stdout, text)
+
+    def data(self, document: Any) -> None:
+        """Print an answer for machines."""
+        if self.json:
+            sys.stdout.write(json_module.dumps(document, indent=2) + "\n")
+
+    def error(self, kind: str, message: str, place: str = "") -> None:
+        """Say what is wrong: on standard error, for machines on standard output."""
+        if self.json:
+            first, *details = message.split("\n")
+            rows = [row.strip() for row in details]
+            self.data({"error": {"kind": kind, "message": first, "details": rows, "place": place}})
+            return
+        sys.stdout.flush()
+        _write(sys.stderr, f"{f'{place}: ' if place else ''}{kind}: {message}", (r"^(?P<red>(\S+: )?\w+):",))
+
+    @contextmanager
+    def busy(self, what: str) -> Iterator[None]:
+        """A block that may take a while: what is done, and for how long already."""
+        with self._progress(what, None):
+            yield
+
+    def steps(self, items: Iterable[T], what: str) -> Iterator[T]:
+        """Items one by one, with rate and time left where that takes a while."""
+        total = len(items) if isinstance(items, Sized) else None
+        with self._progress(what, total) as advance:
+            for item in items:
+                yield item
+                advance()
+
+    @contextmanager
+    def _progress(self, what: str, total: int | None) -> Iterator[Any]:
+        if self.json or not sys.stderr.isatty():
+            yield lambda: None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns: list[Any] = [TextColumn("{task.description}"), BarColumn(bar_width=24)]
+        columns += [MofNCompleteColumn(), _rate_column()] if total is not None else [TimeElapsedColumn()]
+        progress = Progress(*columns, console=Console(file=sys.stderr), transient=True)
+        task = progress.add_task(what, total=total)
+        # What is done at once needs no bar.
+        timer = threading.Timer(self.delay, progress.start)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield lambda: progress.advance(task)
+        finally:
+            timer.cancel()
+            timer.join()
+            progress.stop()
+
+
+def _rate_column() -> Any:
+    from rich.progress import ProgressColumn, Task
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """`3.1/s · 12 s left`."""
+
+        def render(self, task: Task) -> Text:
+            speed, left = task.finished_speed or task.speed, task.time_remaining
+            rate = f"{speed:.1f}/s" if speed else "–/s"
+            return Text(rate if left is None else f"{rate} · {left:.0f} s left", style="dim")
+
+    return Rate()
+
+
+def _write(stream: TextIO, text: str, styles: Iterable[str] = _STYLES) -> None:
+    text = _encodable(text, stream.encoding or "ascii")
+    if not _coloured(stream):
+        stream.write(text + "\n")
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    drawn = Text(text)
+    for pattern in styles:
+        drawn.highlight_regex(pattern)
+    Console(file=stream, highlight=False, emoji=False, legacy_windows=False).print(drawn, soft_wrap=True)
+
+
+def _coloured(stream: TextIO) -> bool:
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return stream.isatty() or bool(os.environ.get("FORCE_COLOR"))
+
+
+def _encodable(text: str, encoding: str) -> str:
+    """The text, or one in plain characters where the stream knows no others."""
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return text.translate(_PLAIN).encode("ascii", "replace").decode("ascii")
+    return text
