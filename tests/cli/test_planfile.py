@@ -55,7 +55,7 @@ def test_it_is_shown_verified_and_reported_like_a_recipe(run, saved):
         (lambda d: {**d, "files": {"a": {"text": "", "base64": ""}}}, "either text or base64"),
         (lambda d: {**d, "files": {"a": {"text": 3}}}, "a text"),
         (lambda d: {**d, "files": {"a": {"base64": "ä!"}}}, "text in UTF-8, or base64"),
-        (lambda d: {**d, "files": {"a": {"text": "\ud800"}}}, "text in UTF-8, or base64"),
+        (lambda d: {**d, "files": {"a": {"text": "\ud800"}}}, "no JSON"),
         (lambda d: {**d, "files": {}}, "plan.json"),
     ],
 )

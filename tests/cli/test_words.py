@@ -10,7 +10,7 @@ from torch import nn
 import torchsurgery as ts
 from torchsurgery.cli.recipes import Step
 from torchsurgery.cli.words import argument_of, class_of, classes_of, score_of, target_of
-from torchsurgery.recipes.registry import entry_of
+from torchsurgery.recipes.naming import entry_of
 
 STEP = Step("replace", None, "r.yaml, line 1", {"with": "r.yaml, line 2"})
 

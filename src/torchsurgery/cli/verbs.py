@@ -62,11 +62,9 @@ def performed(plan: Plan, step: Step, classes: Classes) -> Plan:
 
 def _checked(step: Step, verb: Verb) -> Values:
     """The arguments by name, each of a type that it may have."""
-    first = next(iter(verb.takes), None)
+    first = next(iter(verb.takes), "")
     values = step.value if isinstance(step.value, dict) and step.places else {} if step.value is None else None
     if values is None:
-        if first is None:
-            step.refuse(f"{step.verb} takes no arguments, and got {step.value!r}.")
         values = {first: step.value}
     for name, value in values.items():
         if name in verb.takes:
@@ -189,7 +187,19 @@ VERBS: dict[str, Verb] = {
             "macs": _AMOUNT,
         },
     ),
-    "fold": Verb(lambda plan, step, values, classes: plan.fold(), {}),
+    "widen": Verb(
+        _on_target(Plan.widen),
+        {
+            "target": _TARGET,
+            "width": _AMOUNT,
+            "tokens": (int,),
+            "heads": (bool,),
+            "noise": (float,),
+            "approximate": (bool,),
+        },
+        ("target",),
+    ),
+    "fold": Verb(_on_target(Plan.fold), {"layer_norms": (bool,)}),
     "set_inputs": Verb(_plain(Plan.set_inputs, "channels"), {"channels": (int,), "fill": (str,)}, ("channels",)),
     "set_outputs": Verb(_plain(Plan.set_outputs, "number"), {"number": (int,), "keep": (list,)}, ("number",)),
     "calls_to_layers": Verb(_on_target(Plan.calls_to_layers), {"target": _TARGET}, ("target",)),
@@ -210,6 +220,7 @@ _EXAMPLES = {
     "remove": "remove: Dropout",
     "wrap": "wrap: {target: Linear, with: Mine}        and  --class Mine=pkg.mod:Class",
     "prune": 'prune: {target: "layer*.*.conv1", amount: 0.25}',
+    "widen": "widen: {target: layer1.0.conv1, width: 96}",
     "fold": "fold",
     "set_inputs": "set_inputs: 4",
     "set_outputs": "set_outputs: 10",

@@ -17,7 +17,7 @@ from ..layers.arguments import divisor
 from ..models import look_up
 from ..models.references import close_names
 from ..plans import Plan
-from ..recipes.registry import is_registered, register
+from ..recipes.naming import is_registered, register
 from ..selection import Selection, resolve
 from .recipes import Step
 
