@@ -1,10 +1,15 @@
 """What the examples in docstrings find there: `ts`, `torch`, `nn`, a `model` of their own and its inputs `x`."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+# What tests share lies beside them. Two folders may have a test file of one name: see --import-mode in pyproject.toml.
+TESTS = Path(__file__).parent / "tests"
+sys.path[:0] = [str(TESTS), *(str(folder) for folder in sorted(TESTS.iterdir()) if folder.is_dir())]
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores already
     torch.set_num_threads(1)
@@ -29,5 +34,8 @@ def _names_of_examples(request, doctest_namespace):
 
 
 def pytest_ignore_collect(collection_path: Path):
-    """The command line's entry point is run by tests, not imported for examples."""
-    return True if collection_path.name == "__main__.py" else None
+    """The command line's entry point is run by tests, and what tests share is imported by them, by its own name."""
+    shared = TESTS in collection_path.parents and collection_path.suffix == ".py"
+    if collection_path.name == "__main__.py" or (shared and not collection_path.name.startswith("test_")):
+        return True
+    return None

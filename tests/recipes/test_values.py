@@ -68,7 +68,7 @@ def test_tensors_are_kept_once_and_copied():
     assert tensors.add_indices((1, 2)) == tensors.add_indices((1, 2)) != tensors.add_indices((1, 3))
 
 
-@pytest.mark.parametrize("value", [object(), lambda x: x, {1}, 1j, b"x", print], ids=str)
+@pytest.mark.parametrize("value", [object(), lambda x: x, {1}, 1j, b"x", print], ids=lambda value: type(value).__name__)
 def test_what_can_not_be_data(value):
     with pytest.raises(values.Unwritable):
         values.written(value, values.Tensors(), no_layer)
