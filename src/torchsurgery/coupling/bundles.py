@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -128,29 +128,23 @@ class Bundles:
     def _units(self) -> dict[int, int]:
         """Root family → the fewest entries of an axis that one of its channels has."""
         found: dict[int, int] = {}
-        for axes in self.coupling.record.leaves.values():
-            for axis in axes:
-                classes = self.coupling.classes.of(axis)
-                primes = self.coupling.classes.primes_of(classes)
-                families, counts = np.unique(self.families.number[primes], return_counts=True)
-                for family, count in zip(families.tolist(), counts.tolist(), strict=True):
-                    root = self._find(family)
-                    here = max(1, len(axis) // count) if len(families) > 1 and self._is_product(classes) else 1
-                    found[root] = min(found.get(root, here), here)
+        place, families, numbers = self.families.counts
+        uses = self.families.uses
+        several = np.bincount(place, minlength=len(uses.places)) > 1
+        units = np.where((several & uses.is_product)[place], np.maximum(1, uses.lengths[place] // numbers), 1)
+        for family, unit in zip(families.tolist(), units.tolist(), strict=True):
+            root = self._find(family)
+            found[root] = min(found.get(root, unit), unit)
         return found
-
-    def _is_product(self, classes: Axis) -> bool:
-        return bool(np.isin(classes, self.coupling.classes.whole).any())
 
     @cached_property
     def _multiplied(self) -> list[set[int]]:
         """For each bundle those that it is multiplied with in some tensor of the model."""
         found: list[set[int]] = [set() for _ in self.all]
-        classes, leaves = self.coupling.classes, self.coupling.record.leaves.values()
+        classes = self.coupling.classes
         there = np.zeros(classes.count, bool)
-        for axes in leaves:
-            for axis in axes:
-                there[classes.of(axis)] = True
+        for axis in self._product_axes():
+            there[classes.of(axis)] = True
         primes = classes.primes[there[classes.whole]]
         families = np.where(primes > 0, self.families.number[primes], -1)
         for row in np.unique(np.sort(families, 1), axis=0).tolist():
@@ -164,18 +158,22 @@ class Bundles:
         """For each bundle those that it is multiplied with and lies inside of, as a head's width does in the heads."""
         found: list[set[int]] = [set() for _ in self.all]
         asked: set[tuple[int, int]] = set()
-        for axes in self.coupling.record.leaves.values():
-            for axis in axes:
-                classes = self.coupling.classes.of(axis)
-                if not self._is_product(classes):
-                    continue
-                here = sorted(b.number for b in self.of(self.coupling.classes.primes_of(classes)))
-                for one, other in combinations(here, 2):
-                    if other in self._multiplied[one] and (one, other) not in asked:
-                        asked.add((one, other))
-                        inner, outer = sorted((one, other), key=lambda number: -self._runs(classes, number))
-                        found[inner].add(outer)
+        for axis in self._product_axes():
+            classes = self.coupling.classes.of(axis)
+            here = sorted(b.number for b in self.of(self.coupling.classes.primes_of(classes)))
+            for one, other in combinations(here, 2):
+                if other in self._multiplied[one] and (one, other) not in asked:
+                    asked.add((one, other))
+                    inner, outer = sorted((one, other), key=lambda number: -self._runs(classes, number))
+                    found[inner].add(outer)
         return found
+
+    def _product_axes(self) -> Iterator[Axis]:
+        """Axes of tensors some entries of which depend on several prime classes."""
+        uses = self.families.uses
+        for number in np.nonzero(uses.is_product)[0].tolist():
+            leaf, dim = uses.places[number]
+            yield self.coupling.leaf_axis(leaf, dim)
 
     def _runs(self, classes: Axis, number: int) -> int:
         """How often one channel of a bundle follows another along an axis."""

@@ -16,16 +16,47 @@ from .rules import Record
 from .solving import Classes, Flags
 
 
+class Uses:
+    """Which prime classes are found in which axes of tensors, and how often: a table of three columns.
+
+    Attributes:
+        places: All axes of tensors: (tensor, dimension).
+        lengths: How many entries each has.
+        is_product: For each of them whether some entry depends on several prime classes.
+        place, prime, times: The columns: an axis, by its number; a prime class; how many entries depend on it.
+    """
+
+    def __init__(self, record: Record, classes: Classes, row_of: Axis) -> None:
+        self.places = [(leaf, dim) for leaf, axes in record.leaves.items() for dim in range(len(axes))]
+        axes = [axis for axes in record.leaves.values() for axis in axes]
+        self.lengths = np.array([len(axis) for axis in axes], np.int64)
+        labels = classes.of(np.concatenate([np.zeros(0, np.int64), *axes]))
+        place = np.repeat(np.arange(len(axes)), self.lengths)
+        place, labels = place[labels > 0], labels[labels > 0]
+        row = row_of[labels]
+        deep = row >= 0
+        self.is_product = np.zeros(len(axes), bool)
+        self.is_product[place[deep]] = True
+        columns = classes.primes[row[deep]]
+        places = np.broadcast_to(place[deep][:, None], columns.shape)
+        pairs = np.concatenate([place[~deep], places[columns > 0]]) * classes.count
+        pairs += np.concatenate([labels[~deep], columns[columns > 0]])
+        pairs, self.times = np.unique(pairs, return_counts=True)
+        self.place, self.prime = np.divmod(pairs, classes.count)
+
+
 class Families:
     """Families of prime classes, and which axes they reach into.
 
     Attributes:
         lists: The classes of each family, in order.
         number: Class → its family, or −1.
+        uses: Which axes they are found in.
     """
 
     def __init__(self, record: Record, classes: Classes) -> None:
         self.record, self.classes = record, classes
+        self.uses = Uses(record, classes, self._row_of)
         self.lists = list(self._grouped())
         self.number = np.full(classes.count, -1, np.int64)
         for i, members in enumerate(self.lists):
@@ -48,33 +79,13 @@ class Families:
 
     def _signatures(self) -> tuple[Axis, Flags]:
         """For each prime class a number that tells in which axes it is found how often."""
-        draw = np.random.default_rng(0)
+        weights = np.random.default_rng(0).integers(1, 2**62, len(self.uses.places), np.int64).astype(np.uint64)
         signature = np.zeros(self.classes.count, np.uint64)
         seen = np.zeros(self.classes.count, bool)
-        for axes in self.record.leaves.values():
-            for axis in axes:
-                weight = np.uint64(draw.integers(1, 2**62))
-                labels, counts = np.unique(self.classes.of(axis), return_counts=True)
-                for primes, times in self._primes(labels, counts):
-                    seen[primes] = True
-                    np.add.at(signature, primes, weight * (np.uint64(1000003) + times))
-        seen[0] = False
+        seen[self.uses.prime] = True
+        terms = weights[self.uses.place] * (np.uint64(1000003) + self.uses.times.astype(np.uint64))
+        np.add.at(signature, self.uses.prime, terms)
         return signature.view(np.int64), seen
-
-    def _primes(self, labels: Axis, counts: Axis) -> Iterator[tuple[Axis, Axis]]:
-        """Prime classes with how often they are found, given classes of any kind."""
-        row = self._row_of[labels]
-        plain = (row < 0) & (labels > 0)
-        totals: list[Axis] = [labels[plain]]
-        times: list[Axis] = [counts[plain]]
-        deep = row >= 0
-        if deep.any():
-            columns = self.classes.primes[row[deep]]
-            repeated = np.broadcast_to(counts[deep][:, None], columns.shape)
-            totals.append(columns[columns > 0])
-            times.append(repeated[columns > 0])
-        primes, inverse = np.unique(np.concatenate(totals), return_inverse=True)
-        yield primes, np.bincount(inverse.reshape(-1), np.concatenate(times), len(primes)).astype(np.uint64)
 
     @cached_property
     def _row_of(self) -> Axis:
@@ -91,24 +102,27 @@ class Families:
     # --- where they are
 
     @cached_property
-    def _places(self) -> dict[int, list[tuple[str, int]]]:
-        """Family → the axes that it reaches into."""
-        found: dict[int, list[tuple[str, int]]] = {}
-        for leaf, axes in self.record.leaves.items():
-            for dim, axis in enumerate(axes):
-                for family in np.unique(self.number[self.classes.primes_of(self.classes.of(axis))]):
-                    found.setdefault(int(family), []).append((leaf, dim))
-        return found
+    def counts(self) -> tuple[Axis, Axis, Axis]:
+        """Which families are found in which axes, and how many classes of each: place, family, number."""
+        pairs = self.uses.place * np.int64(len(self.lists) + 1) + self.number[self.uses.prime]
+        pairs, numbers = np.unique(pairs, return_counts=True)
+        place, family = np.divmod(pairs, len(self.lists) + 1)
+        return place, family, numbers
+
+    @cached_property
+    def _places(self) -> list[Axis]:
+        """The axes that each family reaches into, by their numbers."""
+        place, family, _ = self.counts
+        order = np.argsort(family, kind="stable")
+        return np.split(place[order], np.searchsorted(family[order], np.arange(1, len(self.lists))))
 
     def reached(self, channels: Axis) -> list[tuple[str, int]]:
         """The axes of tensors that some channels reach into, in the model's order."""
-        families = [int(f) for f in np.unique(self.number[channels])]
-        if len(families) == 1:
-            return self._places.get(families[0], [])
-        found = {place for family in families for place in self._places.get(family, ())}
-        return [
-            (leaf, dim) for leaf, axes in self.record.leaves.items() for dim in range(len(axes)) if (leaf, dim) in found
-        ]
+        families = np.unique(self.number[channels])
+        found = [self._places[family] for family in families[families >= 0]]
+        if len(found) != 1:
+            found = [np.unique(np.concatenate([np.zeros(0, np.int64), *found]))]
+        return [self.uses.places[i] for i in found[0].tolist()]
 
     def owner(self, classes: Axis, members: Axis) -> Axis:
         """For each of some classes which of `members` it depends on, by its place among them, or −1."""
