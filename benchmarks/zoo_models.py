@@ -200,5 +200,6 @@ def _timm(name: str) -> Callable[[], nn.Module]:
 def _timm_images(model: nn.Module, number: int) -> Inputs:
     told: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
     channels, *size = told["input_size"]
-    size = size if told.get("fixed_input_size") else [min(256, side) for side in size]
+    # Whole patches of 14 and of 16 fit into 224.
+    size = size if told.get("fixed_input_size") or max(size) <= 256 else [224, 224]
     return (torch.randn(number, channels, *size),), {}

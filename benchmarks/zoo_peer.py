@@ -58,13 +58,13 @@ def measure(subject: Subject) -> Row:
         torch.manual_seed(0)
         model = subject.build().eval()
         row = replace(row, params=sum(p.numel() for p in model.parameters()))
-        row = _pruned(row, model, *subject.inputs(model))
+        row = _pruned(row, model, *subject.inputs(model), first=0 if subject.training is None else 1)
     except Exception as error:
         row = replace(row, problem=" ".join(f"{type(error).__name__}: {error}".split())[:200])
     return replace(row, seconds=round(time.perf_counter() - began, 1))
 
 
-def _pruned(row: Row, model: nn.Module, args: Any, kwargs: Any) -> Row:
+def _pruned(row: Row, model: nn.Module, args: Any, kwargs: Any, first: int) -> Row:
     import torch_pruning as tp
 
     inputs = called_with(model, args, kwargs)
@@ -82,7 +82,7 @@ def _pruned(row: Row, model: nn.Module, args: Any, kwargs: Any) -> Row:
     row = replace(row, step=_passed(start), kept=round(sum(p.numel() for p in model.parameters()) / row.params, 3))
     row = replace(row, lost=", ".join(what for what, was in state.items() if was != _state(model)[what]))
     after = answer_of(model, args, kwargs)
-    row = replace(row, runs=yes([t.shape for t in after] == [t.shape for t in before]))
+    row = replace(row, runs=yes([t.shape[first:] for t in after] == [t.shape[first:] for t in before]))
     return replace(row, learns=yes(gradients(model, args, kwargs) >= learning))
 
 

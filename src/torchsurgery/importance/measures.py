@@ -26,7 +26,7 @@ def l2(slices: Sequence[Slice]) -> Tensor:
         >>> net[0].out_features
         4
     """
-    return summed([s.weight.square().sum(1) for s in slices]).sqrt()
+    return summed([s.powers(2) for s in slices]).sqrt()
 
 
 def l1(slices: Sequence[Slice]) -> Tensor:
@@ -38,7 +38,7 @@ def l1(slices: Sequence[Slice]) -> Tensor:
     Returns:
         (channels,)
     """
-    return summed([s.weight.abs().sum(1) for s in slices])
+    return summed([s.powers(1) for s in slices])
 
 
 def random(slices: Sequence[Slice]) -> Tensor:
@@ -50,7 +50,7 @@ def random(slices: Sequence[Slice]) -> Tensor:
     Returns:
         (channels,)
     """
-    return torch.rand(slices[0].weight.shape[0])
+    return torch.rand(len(slices[0].entries))
 
 
 def bn_scale(slices: Sequence[Slice]) -> Tensor:

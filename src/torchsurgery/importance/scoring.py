@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,26 +19,49 @@ from ..errors import CouplingError
 Scores: TypeAlias = npt.NDArray[np.float64]
 
 
-class Slice(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Slice:
     """One axis of a parameter, as a group of channels sees it.
 
     Attributes:
         name: The parameter's fully-qualified name.
         dim: Which of its axes.
         role: "out", "in", "both" (a normalisation) or "".
-        weight: (channels, entries): all entries of the parameter that belong to each channel.
-        grad: The same of its gradient, or None where it has none.
-        entries: (channels, entries): which entries of the axis these are.
+        tensor: The parameter's values, as they are.
+        gradient: Those of its gradient, or None where it has none.
+        entries: (channels, entries): which entries of the axis belong to each channel.
         length: How many entries the axis has.
     """
 
     name: str
     dim: int
     role: str
-    weight: Tensor
-    grad: Tensor | None
+    tensor: Tensor
+    gradient: Tensor | None
     entries: Tensor
     length: int
+
+    @cached_property
+    def weight(self) -> Tensor:
+        """(channels, entries): all entries of the parameter that belong to each channel."""
+        return _by_channel(self.tensor, self.dim, self.entries)
+
+    @cached_property
+    def grad(self) -> Tensor | None:
+        """The same of its gradient, or None where it has none."""
+        return None if self.gradient is None else _by_channel(self.gradient, self.dim, self.entries)
+
+    def powers(self, exponent: int) -> Tensor:
+        """(channels,): the sum of |weight| ** exponent of each channel; quicker than by `weight`, which is a copy."""
+        others = [i for i in range(self.tensor.dim()) if i != self.dim]
+        if others and self.dim == 0:
+            # In one pass, but slow along any other axis.
+            sums = torch.linalg.vector_norm(self.tensor, exponent, others).pow(exponent)
+        else:
+            powers = self.tensor.square() if exponent == 2 else self.tensor.abs().pow(exponent)
+            sums = powers.sum(others) if others else powers
+        found: Tensor = sums[self.entries.to(sums.device)].sum(1)
+        return found
 
 
 Importance: TypeAlias = Callable[[Sequence[Slice]], Tensor]
@@ -90,9 +115,8 @@ def _slices(coupling: Coupling, members: Axis, tensors: Mapping[str, Tensor]) ->
         axis = coupling.record.leaves[leaf][dim]
         index = _positions(coupling.families.owner(coupling.classes.of(axis), members), len(members))
         if index is not None:
-            grad = None if tensor.grad is None else _by_channel(tensor.grad, dim, index)
             role = coupling.record.roles.get(id(axis), "")
-            yield Slice(leaf, dim, role, _by_channel(tensor.detach(), dim, index), grad, index, len(axis))
+            yield Slice(leaf, dim, role, tensor.detach(), tensor.grad, index, len(axis))
 
 
 def _positions(owner: Axis, count: int) -> Tensor | None:
