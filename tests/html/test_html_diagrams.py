@@ -1,6 +1,7 @@
 """Drawings of what hangs together."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -56,8 +57,6 @@ def test_of_groups_that_reach_further_each_is_drawn():
 
 
 def test_long_groups_and_many_groups_are_cut_with_a_count(gathered):
-    from dataclasses import replace
-
     item = gathered.planned[0]
     layers = tuple(f"l{i}" for i in range(30))
     tied = Tied(64, 16, layers, (), tuple((layers[0], "add", other) for other in layers[1:13]))
@@ -69,8 +68,6 @@ def test_long_groups_and_many_groups_are_cut_with_a_count(gathered):
 
 
 def test_names_are_escaped(gathered):
-    from dataclasses import replace
-
     item = gathered.planned[0]
     tied = Tied(4, 2, ("<b>", "a&b"), ("</svg>",), (("<b>", "add (<i>)", "a&b"), ("<b>", "</svg>")))
     found = parsed(diagrams(replace(gathered, planned=(replace(item, edit=replace(item.edit, ties=(tied,))),))))
@@ -86,3 +83,12 @@ def test_a_layer_alone():
     net = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2))
     report = report_of(ts.plan(net, torch.randn(2, 2)).prune("0", 1))
     assert drawn(report) == [{"0": "give", "2": "take"}]
+
+
+def test_what_is_reached_on_two_ways_lies_behind_both(gathered):
+    item = gathered.planned[0]
+    ways = (("a", "x", "b"), ("a", "y", "x", "c"))
+    edit = replace(item.edit, ties=(Tied(4, 2, ("a", "b"), ("c",), ways),))
+    svg = parsed(diagrams(replace(gathered, planned=(replace(item, edit=edit),)))).one("svg")
+    left = {text.text: float(text.attributes["x"]) for text in svg.all("text")}
+    assert left["a"] < left["y"] < left["x"] < left["b"] == left["c"]

@@ -94,6 +94,14 @@ def test_a_plan(resnet18, images):
     assert kinds == ["ts-prune", "ts-follow", "ts-follow", "ts-replace"]
 
 
+def test_what_is_carried_alike_is_told_once(resnet18):
+    accounts = [
+        row[4] for row in cells(page(ts.plan(resnet18).replace(nn.BatchNorm2d, nn.GroupNorm, num_groups=8)))[:20]
+    ]
+    assert "carried weight, bias" in accounts[0]
+    assert set(accounts[1:]) == {""}
+
+
 def test_a_surgery_and_the_plan_that_it_was(resnet18, images):
     plan = ts.plan(resnet18, images).replace("fc", nn.Linear(512, 10))
     done = plan.apply()

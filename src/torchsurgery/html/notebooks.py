@@ -30,6 +30,14 @@ def _edit(number: int, item: Planned) -> Iterator[str]:
     own = plural(sum(change.kind != "follow" for change in item.changes), "module")
     yield f"<p>{escape(f'{number}  {item.edit.describe()} · {own}')}</p>"
     kinds = [change.kind for change in item.changes]
-    rows = [change_cells(change) for change in item.changes]
+    rows = list(_once_told([change_cells(change) for change in item.changes]))
     yield Table((), rows, codes={1, 2}, numbers={3}, kinds=kinds).html()
     yield from (f"<p>{escape(line)}</p>" for line in limits(item))
+
+
+def _once_told(rows: Sequence[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """The rows without the account of what is carried, where that is the same as the one above."""
+    told = ""
+    for *cells, account in rows:
+        yield *cells, "" if account == told else account
+        told = account
