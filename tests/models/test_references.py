@@ -75,6 +75,7 @@ def test_close_names():
     assert close_names("resnet81", known)[0] == "resnet18"
     assert close_names("vgg", known) == ["vgg11"]
     assert close_names("zzz", known) == []
+    assert close_names("Gelu", ["GELU", "ReLU"])[0] == "GELU"
 
 
 def test_closest():

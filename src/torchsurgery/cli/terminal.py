@@ -127,7 +127,7 @@ def _rate_column() -> Any:
 
 
 def _write(stream: TextIO, text: str, styles: Iterable[str] = _STYLES) -> None:
-    text = _encodable(text, stream.encoding or "ascii")
+    text = _encodable(text, stream.encoding or "utf-8")
     if not _coloured(stream):
         stream.write(text + "\n")
         return

@@ -150,12 +150,15 @@ def _unclear(text: str) -> SourceError:
 
 def closest(name: str, known: Iterable[str], way_out: str) -> str | None:
     """`way_out` with the closest known name in it, or None if none is close."""
-    close = difflib.get_close_matches(name, list(known), n=1)
+    close = close_names(name, known, most=1)
     return way_out.format(close[0]) if close else None
 
 
 def close_names(name: str, known: Iterable[str], most: int = 4) -> list[str]:
-    """Known names that are spelt much like this one, or that begin with it."""
-    known = list(known)
-    beginning = sorted((other for other in known if other.startswith(name)), key=len)
-    return list(dict.fromkeys([*difflib.get_close_matches(name, known, n=most), *beginning]))[:most]
+    """Known names that are spelt much like this one, in whatever case, or that begin with it."""
+    by_case: dict[str, list[str]] = {}
+    for other in known:
+        by_case.setdefault(other.lower(), []).append(other)
+    alike = difflib.get_close_matches(name.lower(), by_case, n=most)
+    beginning = sorted((other for other in by_case if other.startswith(name.lower())), key=len)
+    return [other for found in dict.fromkeys([*alike, *beginning]) for other in by_case[found]][:most]
