@@ -6,6 +6,7 @@ import re
 
 import pytest
 import torch
+import torch.nn.functional as F
 from pages import parsed, report_of, rows
 from torch import nn
 
@@ -106,3 +107,43 @@ def test_it_is_small_for_ten_thousand_layers():
     assert len(text.encode()) < 5_000_000
     shown = [e for e in parsed(text).all("details") if "open" in e.attributes]
     assert 1 <= len(shown) < 100  # the rest lies in folds, so that the page is there at once
+
+
+class Calls(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.out = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x):
+        return self.out(F.relu(self.norm(self.conv(x))))
+
+
+# From a plan to a longer one, and the rows that are marked.
+VERBS = {
+    "replace": (lambda plan: plan.replace(nn.BatchNorm2d, nn.GroupNorm, num_groups=2), "-/+norm"),
+    "insert": (lambda plan: plan.insert(nn.Dropout(0.1), before="out"), "+out +before"),
+    "remove": (lambda plan: plan.remove("norm"), "-norm"),
+    "wrap": (lambda plan: plan.wrap("conv", nn.Sequential), "-/+conv"),
+    "prune": (lambda plan: plan.prune("conv", 0.5), "~conv ↳norm ↳out"),
+    "widen": (lambda plan: plan.widen("conv", 12), "~conv ↳norm ↳out"),
+    "fold": (lambda plan: plan.fold(), "-/+conv -norm"),
+    "set_inputs": (lambda plan: plan.set_inputs(5), "-/+conv"),
+    "set_outputs": (lambda plan: plan.set_outputs(7), "-/+out"),
+    "calls_to_layers": (lambda plan: plan.calls_to_layers(F.relu), "↳Calls +relu"),
+}
+WORDS = {"calls_to_layers": "make", "set_inputs": "set", "set_outputs": "set"}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_its_page(verb):
+    longer, marked = VERBS[verb]
+    document = parsed(render(report_of(longer(ts.plan(Calls().eval(), torch.randn(2, 3, 8, 8))))))
+    assert document.one("h1").text.startswith("Calls 1 edit · ")
+    (edit,) = document.one("ol").all("li")
+    assert edit.one("b").text == WORDS.get(verb, verb)
+    assert " ".join(cells[0] for cells, kinds in rows(document) if kinds) == marked
+
+
+def test_no_verb_is_forgotten():
+    public = {name for name in dir(ts.Plan) if not name.startswith("_") and callable(getattr(ts.Plan, name))}
+    assert public - VERBS.keys() == {"apply", "in_force", "replay", "report", "text", "then"}

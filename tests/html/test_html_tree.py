@@ -130,3 +130,25 @@ def test_run_once_numbers_have_nothing_to_be_compared_with():
     found = rows(parsed(tree(report_of(plan, torch.randn(2, 4, 8, 8)))))
     assert [cells[4] for cells, _ in found] == ["23.04 k", "20.74 k", "", "2.304 k"]
     assert [cells[2] for cells, _ in found][1:] == ["(2, 8, 6, 6)", "(2, 8, 6, 6)", "(2, 4, 6, 6)"]
+
+
+class Around(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.body, self.extra = nn.Sequential(nn.Identity(), inner), nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.extra(self.body(x))
+
+
+def test_what_is_laid_around_the_model_itself():
+    net = nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 2))
+    assert rows(parsed(tree(report_of(ts.plan(net).wrap(net, Around))))) == [
+        (["-/+Sequential", "Around around Sequential ×2 Linear", "28 +27.3 %", "1 wrap"], ["wrap"]),
+        (["+body", "Sequential", "22", ""], ["insert"]),
+        (["+0", "Identity", "", ""], ["insert"]),
+        (["1", "Sequential ×2 Linear", "22", ""], []),
+        (["0", "Linear(2, 4)", "12", ""], []),
+        (["1", "Linear(4, 2)", "10", ""], []),
+        (["+extra", "Linear(2, 2)", "6 new", ""], ["insert"]),
+    ]

@@ -102,6 +102,8 @@ class _Drawn:
         if self.was_run:
             yield told_apart(*(first_shape(row.output) if row else "" for row in both))
         was, now = (row.total if row else Cost() for row in both)
+        if pair.before is None and any(inner.before for inner in pair.walk()):
+            was = now  # the container is new, what lies in it is not
         yield _numbers(was.params, now.params, self.params)
         if self.run_twice:
             yield _numbers(was.macs, now.macs, self.macs)

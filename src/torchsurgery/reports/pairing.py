@@ -104,8 +104,9 @@ def _mark(pair: Pair) -> bool:
 
 def _words(before: Row | None, after: Row | None, done: _Done | None) -> tuple[str, str]:
     words = tuple(row_words(row) if row else "" for row in (before, after))
-    if done is not None and words[0] == words[1]:  # what has changed is not in the short words
-        words = tuple(layer(module) for module in (done.old, done.new))
+    if done is not None and words[0] == words[1]:  # what has changed may be in what short words leave out
+        full = tuple(layer(module) for module in (done.old, done.new))
+        words = words if full[0] == full[1] else full
     one, other = (text if len(text) <= _LONGEST else f"{text[: _LONGEST - 2]} …" for text in words)
     return one, other
 
