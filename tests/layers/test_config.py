@@ -126,13 +126,21 @@ def test_rebuilt_and_the_same(name, config, inputs):
 
 @pytest.mark.parametrize(("name", "config", "inputs"), LISTED, ids=IDS)
 def test_in_other_dtypes(name, config, inputs):
-    for dtype in (torch.bfloat16, torch.float64):
+    for dtype in (torch.bfloat16, torch.float16, torch.float64):
         module = make(name, config).to(dtype)
         new = rebuilt(module, dtype)
         if inputs:
             given = [t.to(dtype) if t.is_floating_point() else t for t in inputs()]
             module.eval(), new.eval()
             assert_same(run(module, given), run(new, given))
+
+
+@pytest.mark.filterwarnings("ignore:Complex modules are a new feature:UserWarning")
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.float8_e4m3fn], ids=str)
+@pytest.mark.parametrize("name", CLASSES)
+def test_in_dtypes_that_few_layers_compute_in(name, dtype):
+    module = make(name, CASES[name].arguments).to(dtype)
+    assert {t.dtype for t in rebuilt(module, dtype).parameters()} == {t.dtype for t in module.parameters()}
 
 
 @pytest.mark.parametrize("name", CLASSES)
