@@ -226,6 +226,26 @@ def test_key_heads_come_with_the_query_heads_that_share_them():
     assert (net.k.out_features, net.v.out_features, net.q.out_features) == (12, 12, 48)
 
 
+class Experts(nn.Module):
+    """Of several experts only those are run that the inputs ask for."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 2)
+        self.experts = nn.ModuleList(nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 6)) for _ in range(3))
+
+    def forward(self, x, which):
+        return self.last(self.experts[which](self.first(x)))
+
+
+@pytest.mark.parametrize(("layer", "width"), [("first", 9), ("experts.0.0", 8)])
+def test_experts_that_were_not_run_take_shares_too(layer, width):
+    net, x = Experts().double(), torch.randn(2, 4, dtype=torch.float64)
+    answers = [net(x, which) for which in range(3)]
+    ts.widen(net, layer, width, example_inputs=(x, 0))
+    assert all(distance(net(x, which), answer) < 1e-10 for which, answer in enumerate(answers))
+
+
 # --- noise
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -107,8 +107,25 @@ def refuse_senseless(asked: Asked, inputs: Any) -> None:
     for name, value in numbers:
         if value is not None:
             _refuse_number(name, value)
+    if not callable(asked.by):
+        raise CouplingError(
+            f"by= is a function that scores channels, got {asked.by!r}.",
+            got=asked.by,
+            way_out="by=ts.importance.l2, or one of your own",
+        )
+    refuse_no_choice(asked.heads)
     if asked.ranked and not isinstance(asked.amount, float):
         raise CouplingError("ranked=True takes amount as a share of all channels.", got=asked.amount, way_out=example)
+
+
+def refuse_no_choice(heads: Any) -> None:
+    """Raise unless `heads` says yes, no or either."""
+    if heads is not None and not isinstance(heads, bool):
+        raise CouplingError(
+            f"heads= is True for whole heads, False for their width, or None, got {heads!r}.",
+            got=heads,
+            way_out="heads=True",
+        )
 
 
 def _refuse_number(name: str, value: Any) -> None:
@@ -134,7 +151,7 @@ def prepare(model: nn.Module, asked: Asked, inputs: Any) -> tuple[Proof, Prune]:
     channels = None if asked.channels is None else _channels(model, layers or (), asked.channels)
     ignore = () if asked.ignore is None else selected(model, asked.ignore)
     coupling = trace(model, inputs, outputs=asked.outputs)
-    layers = None if layers is None else with_channels(coupling, layers)
+    layers = None if layers is None else with_channels(coupling, layers, model)
     wish = Wish(
         layers,
         asked.amount,
@@ -157,7 +174,7 @@ def prepare(model: nn.Module, asked: Asked, inputs: Any) -> tuple[Proof, Prune]:
             way_out="see what can change with  print(ts.trace(model, x))",
         )
     named = layers or _giving(coupling, cut)
-    caches, left = tuple(dict.fromkeys(coupling.record.caches)), {**cut.left, **_left(coupling)}
+    caches, left = tuple(dict.fromkeys(coupling.record.caches)), {**cut.left, **not_run(coupling)}
     attributes, tied = tuple(cut.attributes.items()), tuple(ties(coupling, dead))
     edit = Prune(asked.in_words(), named, cut.kept, attributes, caches, left, cut.mixing, tied)
     return Proof(coupling, cut, dead, inputs, asked.outputs), edit
@@ -168,11 +185,24 @@ def selected(model: nn.Module, target: Target) -> tuple[str, ...]:
     return tuple(place.name for place in select(model, target))
 
 
-def with_channels(coupling: Coupling, layers: tuple[str, ...]) -> tuple[str, ...]:
-    """Those layers that have output channels: a pattern may well match a block or an activation."""
+def with_channels(coupling: Coupling, layers: tuple[str, ...], model: nn.Module) -> tuple[str, ...]:
+    """Those layers that have output channels: a pattern may well match a block or an activation.
+
+    Raises:
+        SelectionError: if none has.
+        CouplingError: if its weights are quantized, and packed away.
+    """
     found = tuple(name for name in layers if coupling.has_channels(name))
     if found:
         return found
+    kind = type(model.get_submodule(layers[0]))
+    if ".quantized." in f"{kind.__module__}.":
+        raise CouplingError(
+            f"cannot change the width of {layers[0]}: the weights of a quantized {kind.__name__} are packed.",
+            name=layers[0],
+            got=kind,
+            way_out="prune or widen before the model is quantized",
+        )
     coupling.place(layers[0])  # raises, as there is none
     return layers
 
@@ -186,7 +216,7 @@ def _channels(model: nn.Module, layers: tuple[str, ...], channels: Sequence[int]
             got=layers,
             way_out=f"ts.prune(model, {layers[0]!r}, channels=[…], example_inputs=x)",
         )
-    wanted = [int(channel) for channel in channels]
+    wanted = _whole(layers[0], channels)
     twice = sorted({channel for channel in wanted if wanted.count(channel) > 1})
     if twice or not wanted:
         what = f"channel {twice[0]} is given twice" if twice else "no channel is given"
@@ -199,6 +229,20 @@ def _channels(model: nn.Module, layers: tuple[str, ...], channels: Sequence[int]
     return tuple(sorted(wanted))
 
 
+def _whole(layer: str, channels: Any) -> list[int]:
+    """Channels as a list of whole numbers."""
+    listed = channels.tolist() if hasattr(channels, "tolist") else channels
+    given: list[Any] = list(listed) if isinstance(listed, Iterable) else [None]
+    if not all(type(channel) is int for channel in given):
+        raise CouplingError(
+            f"channels= are whole numbers, got {channels!r} for {layer}.",
+            name=layer,
+            got=channels,
+            way_out=f"ts.prune(model, {layer!r}, channels=[0, 5], example_inputs=x)",
+        )
+    return given
+
+
 def _giving(coupling: Coupling, cut: Cut) -> tuple[str, ...]:
     """The layers that lose output channels."""
     roles, leaves = coupling.record.roles, coupling.record.leaves
@@ -206,5 +250,10 @@ def _giving(coupling: Coupling, cut: Cut) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(layer_of, found)))
 
 
-def _left(coupling: Coupling) -> dict[str, str]:
-    return dict.fromkeys(coupling.unseen, "not run on these inputs, so not cut along")
+def not_run(coupling: Coupling) -> dict[str, str]:
+    """Layers of which it isn't known what they need → why."""
+    why = "not run on these inputs, so not changed along"
+    if coupling.record.deciding:
+        deciding = ", ".join(name or "the model" for name in list(coupling.record.deciding)[:3])
+        why = f"not run on these inputs, as values in {deciding} decide, so not changed along"
+    return dict.fromkeys(coupling.unseen, why)

@@ -20,8 +20,8 @@ from .coupling.integers import Unsolved
 from .coupling.ties import ties
 from .coupling.tracing import arguments_of, trace
 from .edits import Widen, target_in_words
-from .errors import CouplingError
-from .pruning import Proof, selected, with_channels
+from .errors import CouplingError, VerificationError
+from .pruning import Proof, not_run, refuse_no_choice, selected, with_channels
 from .randomness import random_state_kept
 from .selection import Target
 
@@ -74,6 +74,7 @@ def refuse_senseless(asked: Asked) -> None:
         CouplingError: naming what was given.
     """
     width = asked.width
+    refuse_no_choice(asked.heads)
     whole = isinstance(width, int) and not isinstance(width, bool) and width > 0
     if not whole and not (isinstance(width, float) and 1 < width < float("inf")):
         raise CouplingError(
@@ -83,6 +84,17 @@ def refuse_senseless(asked: Asked) -> None:
         )
     if not 0 <= asked.noise < float("inf"):
         raise CouplingError(f"noise must be zero or more, got {asked.noise!r}.", got=asked.noise, way_out="noise=0.01")
+
+
+def misplaced(asked: Asked, failure: VerificationError) -> CouplingError:
+    """The error for copies that the code would not find where their originals are: a wider model that isn't proven."""
+    return CouplingError(
+        f"cannot widen {target_in_words(asked.target)}: its copies would come to lie in other groups or parts.",
+        *(line.strip() for line in str(failure).splitlines()[:2]),
+        name=failure.name,
+        got=failure,
+        way_out="widen another layer of the model; what hangs together is in  ts.trace(model, x).groups",
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +160,7 @@ def prepare(model: nn.Module, asked: Asked, inputs: Any) -> tuple[Proof, Samenes
     """
     names = selected(model, asked.target)
     coupling = trace(model, inputs, outputs=asked.outputs)
-    layers = with_channels(coupling, names)
+    layers = with_channels(coupling, names, model)
     copies = _Choice(coupling, asked).run(layers)
     _refuse_inexact(copies, asked, layers)
     cut = copies.cut()
@@ -161,6 +173,7 @@ def prepare(model: nn.Module, asked: Asked, inputs: Any) -> tuple[Proof, Samenes
         cut.kept,
         tuple(cut.attributes.items()),
         caches,
+        not_run(coupling),
         mixing=cut.mixing,
         ties=tuple(ties(coupling, 1 - copies.times)),
         shares=cut.shares,

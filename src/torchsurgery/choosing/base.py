@@ -10,7 +10,7 @@ from torch import Tensor
 from ..coupling.atoms import Axis
 from ..coupling.bundles import Bundle, Bundles
 from ..coupling.cuts import Cut, Remains, factors
-from ..coupling.groups import Coupling, layer_of
+from ..coupling.groups import Coupling, Group, layer_of
 from ..coupling.integers import Unsolved
 from ..coupling.solving import Flags
 from ..errors import CouplingError
@@ -75,11 +75,12 @@ class Choice:
         if not len(both):
             return
         group = self.coupling._group(np.nonzero(dead)[0])
-        other = next(i for i in self.wish.ignore if any(f"{m.module}.".startswith(f"{i}.") for m in group.members))
-        steps = [str(step) for step in group.path(name, other)] if other != name else []
+        other = next(i for i in self.wish.ignore if _member(group, i))
+        inside = _member(group, other)
+        steps = [str(step) for step in group.path(name, inside)] if inside != name else []
         raise CouplingError(
             f"cannot prune {name} and keep {other} (ignore=): they are one group.",
-            " → ".join([name, *steps, other]),
+            " → ".join([name, *steps, inside]),
             f"{len(group.modules)} modules change together: {len(group.giving)} that give these channels "
             f"and {len(group.taking)} that take them",
             name=name,
@@ -122,6 +123,12 @@ class Choice:
 
     def _name(self) -> str:
         return ", ".join(self.wish.layers or ()) or "the model"
+
+
+def _member(group: Group, name: str) -> str:
+    """A layer of the group that is the named one or lies in it, one that gives its channels first; "" if none does."""
+    layers = (*group.giving, *group.taking)
+    return next((layer for layer in layers if f"{layer}.".startswith(f"{name}." if name else "")), "")
 
 
 def unit_of(coupling: Coupling, bundle: Bundle, axis: Axis) -> int:

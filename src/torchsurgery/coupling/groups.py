@@ -237,8 +237,14 @@ class Coupling:
             *told,
             name=name,
             expected=width,
-            way_out=way_out or "see what can change with  ts.trace(model, x).groups",
+            way_out=way_out or self._way_out(reasons),
         )
+
+    def _way_out(self, reasons: Sequence[Reason]) -> str:
+        unknown = next((op for op in self.unknown if any(op in reason.what for reason in reasons)), None)
+        if unknown is not None:
+            return f'tell what it does to its axes:  @ts.rule("{unknown}")'
+        return "see what can change with  ts.trace(model, x).groups"
 
     def between(self, start: Sequence[Member], goal: Sequence[Member], channels: Axis) -> list[Where] | None:
         """The operations that tie two axes, by the first channel that they share."""
@@ -280,6 +286,8 @@ class Coupling:
     def _limits(self) -> Iterator[str]:
         if self.unseen:
             yield f"not run: {_listed(self.unseen)}"
+        if self.record.deciding:
+            yield f"decide by values, so that other inputs may go another way: {_listed(list(self.record.deciding))}"
         if self.alike:
             yield f"not run, taken to be like others in their list: {_listed(list(self.alike))}"
         if self.unknown:

@@ -81,6 +81,7 @@ class Record:
             the units of a recurrent layer behind its gates.
         balanced: Axes that must have equal numbers of entries: the parts of a `chunk`.
         computed: Whether the model was run for real, since it reads values.
+        deciding: Modules whose code reads whether something is true, so that it may take another way on other inputs.
         answers: The axes of the tensors that the model returned.
         caches: (module, attribute) of dictionaries into which the forward puts tensors.
         mixing: Axes over which an operation reduces or normalises, so that zeroing an entry isn't removing it.
@@ -99,6 +100,7 @@ class Record:
         self.counted: dict[int, Axis] = {}
         self.touched: set[str] = set()
         self.balanced: list[list[Axis]] = []
+        self.deciding: dict[str, None] = {}
         self.answers: list[list[Axis]] = []
         self.caches: list[tuple[str, str]] = []
         self.mixing: list[tuple[Axis, int]] = []

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 from torch import nn
 
 from .atoms import Where
 from .integers import Attribute, Expression, Site, Term
-from .rules import Record
+from .rules import Record, Sum
+from .rules import Term as Factor
 
 
 def follow_siblings(model: nn.Module, record: Record) -> dict[str, str]:
@@ -32,6 +34,7 @@ def follow_siblings(model: nn.Module, record: Record) -> dict[str, str]:
     for unseen, seen in found.items():
         _tie(record, unseen, seen)
         _follow_integers(record, unseen, seen)
+        _follow_sums(record, unseen, seen)
     return found
 
 
@@ -72,6 +75,23 @@ def _follow_integers(record: Record, unseen: str, seen: str) -> None:
         expression = _renamed(site.expression, unseen, seen)
         if expression != site.expression:
             integers.sites.append(Site(expression, site.axis, site.where))
+
+
+def _follow_sums(record: Record, unseen: str, seen: str) -> None:
+    """Wherever weights of the one are summed over, those of the other would be."""
+    twins = np.arange(record.ledger.size)
+    for leaf in (leaf for leaf in record.leaves if leaf.startswith(f"{unseen}.")):
+        for one, other in zip(record.leaves[leaf], record.leaves.get(seen + leaf[len(unseen) :], ()), strict=False):
+            twins[other[other > 0]] = one[other > 0]
+
+    def twin(term: Factor) -> Factor:
+        roots = {unseen + root[len(seen) :] if root.startswith(f"{seen}.") else root for root in term.roots}
+        axis, over = (np.where(ids > 0, twins[np.maximum(ids, 0)], ids) for ids in (term.axis, term.over))
+        return Factor(axis, frozenset(roots), over)
+
+    for item in list(record.sums):
+        if any(root.startswith(f"{seen}.") for root in (*item.one.roots, *item.other.roots)):
+            record.sums.append(Sum(twin(item.one), twin(item.other), item.where))
 
 
 def _renamed(expression: Expression, unseen: str, seen: str) -> Expression:

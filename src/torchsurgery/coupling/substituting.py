@@ -22,12 +22,15 @@ from .integers import laid_into
 from .rules import Notes, Record
 from .watching import Functions, Operations
 
+_PLAIN = frozenset({Tensor, nn.Parameter, nn.Buffer})
 _CONTAINERS = frozenset({list, set, dict, deque, OrderedDict, defaultdict})
 
 
 def stand_in(tensor: Tensor, on_meta: bool) -> Tensor:
     """A tensor of the same shape without values; of whole numbers, or where all is computed, a copy with them."""
     with torch.no_grad():
+        if on_meta and is_special(tensor):
+            return torch.empty(tensor.shape, dtype=_plain_dtype(tensor), device="meta")
         if on_meta and (tensor.is_floating_point() or tensor.is_complex()):
             return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
         if tensor.is_meta and not on_meta:
@@ -35,6 +38,22 @@ def stand_in(tensor: Tensor, on_meta: bool) -> Tensor:
         # A model on meta has no whole numbers either; zero is at least inside of every table.
         real = torch.zeros(tensor.shape, dtype=tensor.dtype) if tensor.is_meta else tensor.detach()
         return (real.cpu() if on_meta else real).clone() if real.numel() <= 2**24 else real.view_as(real)
+
+
+def is_special(tensor: Tensor) -> bool:
+    """Whether a tensor isn't plain numbers in rows: sparse, quantized, or of a class of its own."""
+    return type(tensor) not in _PLAIN or tensor.layout is not torch.strided or tensor.is_quantized
+
+
+def special_in_words(tensor: Tensor) -> str:
+    """What kind of tensor it is: "a torch.sparse_coo tensor"."""
+    if tensor.is_quantized:
+        return f"a {tensor.dtype} tensor"
+    return f"a {tensor.layout if tensor.layout is not torch.strided else type(tensor).__name__} tensor"
+
+
+def _plain_dtype(tensor: Tensor) -> torch.dtype:
+    return torch.get_default_dtype() if tensor.is_quantized else tensor.dtype
 
 
 @contextmanager
@@ -110,8 +129,9 @@ def _leaf(record: Record, name: str, tensor: Tensor, on_meta: bool) -> Tensor:
     twin = stand_in(tensor, on_meta)
     known = record.leaves.get(name)
     if known is None:
-        floats = tensor.is_floating_point() or tensor.is_complex()
-        fixed = [record.ledger.fixed(n, "whole numbers") for n in tensor.shape]
+        floats = (tensor.is_floating_point() or tensor.is_complex()) and not is_special(tensor)
+        why = f"entries of {special_in_words(tensor)} can't be taken out or copied" if is_special(tensor) else ""
+        fixed = [record.ledger.fixed(n, why or "whole numbers") for n in tensor.shape]
         known = record.leaves[name] = [record.ledger.fresh(n) for n in tensor.shape] if floats else fixed
     twin._coupling = Notes(known, leaf=name)  # type: ignore[attr-defined]
     return twin

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_map
 
 from ..errors import SelectionError, TraceError
@@ -50,6 +51,7 @@ def trace(model: nn.Module, example_inputs: Any, *, outputs: Callable[[Any], Any
     if not isinstance(model, nn.Module):
         raise SelectionError(f"the model must be an nn.Module, got {type(model).__name__}.", got=type(model))
     names, aliases = _names(model)
+    _refuse_untraceable(names)
     given = arguments_of(example_inputs)
     record = _followed(model, names, given, outputs)
     modes = ["train" if model.training else "eval"]
@@ -60,6 +62,25 @@ def trace(model: nn.Module, example_inputs: Any, *, outputs: Callable[[Any], Any
     unseen = tuple(_unseen(model, record))
     _freeze_unused(record)
     return Coupling(record, solve(record.ledger), unseen, tuple(modes), type(model).__name__, aliases, alike)
+
+
+def _refuse_untraceable(names: Mapping[nn.Module, str]) -> None:
+    """Raise on what shows nobody its operations, or isn't there yet."""
+    for module, name in names.items():
+        label = f"{name} ({type(module).__name__})" if name else type(module).__name__
+        if any(base.__module__.startswith("torch.jit") for base in type(module).__mro__):
+            raise TraceError(
+                f"{label} is TorchScript, which doesn't show its operations.",
+                name=name,
+                way_out="change the model before it is scripted:  ts.prune(model, …); torch.jit.script(model)",
+            )
+        tensors = (*module._parameters.values(), *module._buffers.values())
+        if any(tensor is not None and is_lazy(tensor) for tensor in tensors):
+            raise TraceError(
+                f"{label} is lazy, and has seen no input yet that would tell its sizes.",
+                name=name,
+                way_out="run the model once before:  model(x)",
+            )
 
 
 def arguments_of(example_inputs: Any) -> Arguments:

@@ -30,6 +30,8 @@ _TELLING = words(
     """device size sym_size stride sym_stride numel sym_numel _local_scalar_dense item is_nonzero equal is_same_size
     storage_offset sym_storage_offset is_contiguous _has_compatible_shallow_copy_type is_pinned _version"""
 )
+# And these are what an `if` of the code asks, if the tensor says true or false.
+_DECIDING = words("_local_scalar_dense item is_nonzero")
 
 
 class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -62,6 +64,8 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
             known = self._rules[op] = name, rule, rule is None and is_composite(op)
         name, rule, composite = known
         if name in _TELLING or op.namespace == "prim":
+            if name in _DECIDING and args and args[0].dtype is torch.bool:
+                self.record.deciding.setdefault(self.stack[-1])
             return op(*args, **kwargs)
         if composite:
             with self:

@@ -90,7 +90,16 @@ def scores_of(coupling: Coupling, members: Axis, tensors: Mapping[str, Tensor], 
     _refuse_misshapen(scores, slices[0].name, len(members))
     if scores.is_meta:  # nothing to compare: the last ones stay
         return np.zeros(len(members))
-    return np.asarray(scores.detach().double().cpu().numpy())
+    found = np.asarray(scores.detach().double().cpu().numpy())
+    if np.isnan(found).any():
+        raise CouplingError(
+            f"by= answers numbers for {slices[0].name} that are none.",
+            f"got {int(np.isnan(found).sum())} nan among {len(found)}",
+            name=slices[0].name,
+            got=scores,
+            way_out="see to it that no weight is nan, and that nothing is divided by zero",
+        )
+    return found
 
 
 def _refuse_misshapen(scores: object, name: str, count: int) -> None:

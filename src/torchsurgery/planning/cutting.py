@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 from zlib import crc32
 
-import torch
 from torch import Tensor, nn
 
 from ..changes import Change, Follow, Kind, Refresh, Step
 from ..coupling.attention import Attention, as_attention, is_plain_attention
 from ..coupling.integers import shallow
+from ..coupling.substituting import is_special, special_in_words
 from ..edits import Prune, Recut, Widen
 from ..errors import CouplingError
 from ..layers.following import renew_lists, widths_told
@@ -23,7 +23,6 @@ from .scene import Scene
 
 # The id of a config and what becomes of it → its copy.
 _Configs: TypeAlias = "dict[tuple[int, tuple[tuple[str, Any], ...]], Any]"
-_PLAIN = frozenset({Tensor, nn.Parameter, nn.Buffer})
 
 
 def places_of(draft: Draft, edit: Recut) -> tuple[Place, ...]:
@@ -91,11 +90,10 @@ def _sliced(draft: Draft, edit: Recut) -> dict[int, _Slice]:
 
 
 def _refuse_special(name: str, tensor: Tensor, edit: Recut) -> None:
-    if type(tensor) not in _PLAIN or tensor.layout is not torch.strided or tensor.is_quantized:
-        kind = type(tensor).__name__ if type(tensor) not in _PLAIN else str(tensor.layout)
+    if is_special(tensor):
         verb = "prune" if isinstance(edit, Prune) else "widen"
         raise CouplingError(
-            f"cannot {verb} {name}: entries of a {kind} tensor can't be taken out or copied.",
+            f"cannot {verb} {name}: entries of {special_in_words(tensor)} can't be taken out or copied.",
             name=name,
             got=type(tensor),
             way_out=f"{verb} before the model is quantized or made sparse",

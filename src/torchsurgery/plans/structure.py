@@ -253,13 +253,13 @@ class StructureVerbs(Applying):
             return self._with_tokens(vocabulary.Asked(target, tokens or 0, rows, outputs), given)
         asked = widening.Asked(target, width, heads, noise, approximate, outputs)
         widening.refuse_senseless(asked)
-        try:
-            return self._wider(asked, given)
-        except VerificationError:
-            if heads is not None:
-                raise
-            # Groups that several branches make up can't be copied as a whole, but each channel in them can.
-            return self._wider(asked._replace(heads=False), given)
+        # Groups that several branches make up can't be copied as a whole, but each channel in them may be.
+        for choice in (None, False) if heads is None else (heads,):
+            try:
+                return self._wider(asked._replace(heads=choice), given)
+            except VerificationError as error:
+                failure = error
+        raise widening.misplaced(asked, failure) from failure
 
     def _wider(self, asked: widening.Asked, given: Any) -> Self:
         with self.in_force() as model:
