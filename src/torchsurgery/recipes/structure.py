@@ -179,7 +179,10 @@ def _glances(model: nn.Module, modules: list[nn.Module] | None = None) -> Iterat
             todo.extend(child for child in children.values() if child is not None)
         if modules is not None:
             modules.append(module)
-        shapes = [None if p is None else p.shape for p in state["_parameters"].values()]
+        try:
+            shapes = [None if p is None else p.shape for p in state["_parameters"].values()]
+        except RuntimeError:  # of parameters that have none before the first call
+            shapes = []
         yield module.__class__, tuple(children), tuple(state["_parameters"]), tuple(state["_buffers"]), shapes
 
 

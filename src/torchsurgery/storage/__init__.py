@@ -6,10 +6,10 @@ contents   which files a save has, and what their document says besides the reci
 slots      where a model's tensors are: taken out, looked at, put in
 bases      what a recipe is replayed on, on the meta device
 saving     model or plan → folder · loading  folder → model or plan
-training   the state of an optimizer, by the names of Parameters
+moments    the state of an optimizer, by the names of Parameters
 """
 
 from .loading import load as load
 from .loading import load_plan as load_plan
+from .moments import load_training as load_training
 from .saving import save as save
-from .training import load_training as load_training

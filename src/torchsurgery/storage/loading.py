@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..plans import Plan, plan
 from ..plans.replaying import refuse_other
 from ..recipes import Recipe
 from ..recipes.structure import structure_of
-from .bases import Base, Prepared, prepared, replayed
+from .bases import Base, prepared, replayed
 from .contents import Contents, read_contents
 from .folder import Save, Written, opened
 from .slots import fill, slots_of
@@ -69,28 +70,30 @@ def load(
         where = None if device is None else torch.device(device)
         fresh = prepared(base, structure_only=where == _META)
         try:
-            model = _rebuilt(contents.recipe, fresh)
-            files = (*save.files.get("weights", ()), *save.files.get("buffers", ()))
-            _refuse_other_tensors(save, files, model)
-            if where != _META:
-                read = dict(_read(save, files, verify))
-                fill(model, read, contents.state.frozen, where or fresh.device or "cpu")
-            contents.state.set_modes(model)
+            with _rebuilt(contents.recipe, fresh.model) as model:
+                files = (*save.files.get("weights", ()), *save.files.get("buffers", ()))
+                _refuse_other_tensors(save, files, model)
+                if where != _META:
+                    read = dict(_read(save, files, verify))
+                    fill(model, read, contents.state.frozen, where or fresh.device or "cpu")
+                contents.state.set_modes(model)
         except BaseException:
             fresh.restore()
             raise
     return model
 
 
-def _rebuilt(recipe: Recipe, fresh: Prepared) -> nn.Module:
-    done = replayed(fresh.model, recipe).apply(check=False)
+@contextmanager
+def _rebuilt(recipe: Recipe, base: nn.Module) -> Iterator[nn.Module]:
+    """The base as the recipe leaves it; taken back where what follows fails."""
+    done = replayed(base, recipe).apply(check=False)
     try:
         assert recipe.result is not None
-        refuse_other(recipe.result, structure_of(fresh.model), type(fresh.model).__name__, "the model that was saved")
+        refuse_other(recipe.result, structure_of(base), type(base).__name__, "the model that was saved")
+        yield base
     except BaseException:
         done.undo()
         raise
-    return fresh.model
 
 
 def _refuse_no_base(save: Save, contents: Contents, base: Base | None) -> None:
@@ -181,6 +184,10 @@ def load_plan(folder: str | Path, model: nn.Module) -> Plan:
     """
     with opened(Path(folder)) as save:
         contents = read_contents(save)
+        if contents.state is not None:
+            raise RecipeError(
+                f"{folder} holds a model, and no plan.", way_out=f"ts.load({str(folder)!r}, base=build_model)"
+            )
         file = save.one("values")
         values: dict[str, Tensor] = {}
         if file is not None:

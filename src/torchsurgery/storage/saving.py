@@ -18,7 +18,7 @@ from ..plans.replaying import refuse_other
 from ..recipes import Recipe
 from ..recipes.structure import structure_of
 from ..tree import uncompiled
-from . import training
+from . import moments
 from .bases import Base, prepared, replayed
 from .contents import About, Contents, State, write_contents
 from .folder import Transaction, refuse_foreign, transaction
@@ -79,11 +79,11 @@ def save(
     if base is not None:
         _prove(recipe, base)
     contents = Contents(recipe, State.of(model), About.of(model, base if isinstance(base, str) else None))
-    moments = training.written(model, optimizer, state)
+    of_training = moments.written(model, optimizer, state)
     with transaction(folder) as under_way:
         write_contents(under_way, contents)
         index = _write_weights(under_way, slots, shard_size)
-        training.write(under_way, moments)
+        moments.write(under_way, of_training)
         under_way.commit(index)
 
 
