@@ -38,8 +38,12 @@ bench: $(VENV)/.bench ## measure, and rewrite the committed results
 	$(RUN) benchmarks/run.py $(ARGS)
 	$(if $(ARGS),,$(RUN) benchmarks/page.py)
 
-zoo: $(VENV)/.models ## rebuild every layer of torchvision, timm and transformers; takes minutes, goes on where it was
+zoo: $(VENV)/.zoo ## the models of torchvision, timm and transformers: rebuilt, pruned; hours, goes on where it was
 	$(RUN) benchmarks/zoo_layers.py $(ARGS)
+	$(RUN) benchmarks/zoo_prune.py $(ARGS)
+	$(RUN) benchmarks/zoo_peer.py $(ARGS)
+	$(RUN) benchmarks/zoo_scale.py
+	$(RUN) benchmarks/zoo_report.py
 
 docs: $(VENV)/.docs ## the documentation, into site/
 	$(RUN) -m torchsurgery.tables docs/conversions.md

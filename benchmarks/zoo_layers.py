@@ -24,9 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from zoo_models import Inputs, Subject, subjects
+from zoo_models import Inputs, Repeated, Subject, subjects
 from zoo_running import Study, carry_out, code_of
 
 import torchsurgery as ts
@@ -136,21 +135,6 @@ def rebuilt(layer: nn.Module, config: dict[str, Any]) -> nn.Module:
 def counted(refused: list[tuple[nn.Module, str]]) -> str:
     counts = collections.Counter(f"{type(layer).__name__}: {reason}" for layer, reason in refused)
     return " | ".join(f"{number}× {reason}" for reason, number in counts.items())
-
-
-class Repeated(TorchDispatchMode):
-    """Fills tensors with the same few random numbers over and over: most of the time would go into drawing them."""
-
-    DRAWN = 65_536
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        kind = func.overloadpacket.__name__
-        if kind not in ("normal_", "uniform_") or args[0].is_meta or args[0].numel() <= self.DRAWN:
-            return func(*args, **(kwargs or {}))
-        drawn = func(args[0].new_empty(self.DRAWN), *args[1:], **(kwargs or {}))
-        for part in args[0].view(-1).split(self.DRAWN):
-            part.copy_(drawn[: part.numel()])
-        return args[0]
 
 
 # --- its outputs

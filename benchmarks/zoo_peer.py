@@ -1,7 +1,7 @@
 """The same models pruned by Torch-Pruning: same inputs, same ratio, same layers ignored; bare, as a newcomer would.
 
-    make zoo-peer                       all models but those in the results that are of the same versions
-    make zoo-peer ARGS="resnet timm/"   those with one of these in their names, whatever is there already
+    python benchmarks/zoo_peer.py                 all models that have no row of these versions
+    python benchmarks/zoo_peer.py resnet timm/    those with one of these in their names, whatever is there already
 
 One row a model in results/zoo_peer.csv. Ignored are the layers whose output channels our trace finds pinned by the
 model's output, which is more than a newcomer would know. Whether what it leaves computes the right thing isn't asked:
@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from zoo_models import Subject, as_used
+from zoo_models import Repeated, Subject, as_used
 from zoo_prune import answer_of, called_with, gradients, logits, timed, yes
 from zoo_running import Study, carry_out
 
@@ -56,7 +56,8 @@ def measure(subject: Subject) -> Row:
     row, began = Row(subject.library, subject.name), time.perf_counter()
     try:
         torch.manual_seed(0)
-        model = subject.build().eval()
+        with Repeated():  # type: ignore[no-untyped-call]
+            model = subject.build().eval()
         row = replace(row, params=sum(p.numel() for p in model.parameters()))
         row = _pruned(row, model, *subject.inputs(model), first=0 if subject.training is None else 1)
     except Exception as error:

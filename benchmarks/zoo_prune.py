@@ -1,7 +1,7 @@
 """Half of every group of every model pruned: does it run, learn, come back, and compute what it should?
 
-    make zoo-prune                       all models but those in the results that are of the same versions and code
-    make zoo-prune ARGS="resnet timm/"   those with one of these in their names, whatever is there already
+    python benchmarks/zoo_prune.py                 all models that have no row of these versions and code
+    python benchmarks/zoo_prune.py resnet timm/    those with one of these in their names, whatever is there already
 
 One row a model in results/zoo_prune.csv. Times are CPU times of one thread; `error` is the
 largest relative difference from the model with zeros in place of what went, in float64, pruned wherever nothing
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
-from zoo_models import Subject, as_used
+from zoo_models import Repeated, Subject, as_used
 from zoo_running import Study, carry_out, code_of
 
 import torchsurgery as ts
@@ -87,7 +87,8 @@ def measure(subject: Subject) -> Row:
 
 def _measured(row: Row, subject: Subject) -> Row:
     torch.manual_seed(0)
-    model = subject.build().eval()
+    with Repeated():  # type: ignore[no-untyped-call]
+        model = subject.build().eval()
     args, kwargs = subject.inputs(model)
     before, forward = timed(lambda: answer_of(model, args, kwargs))
     inputs = called_with(model, args, kwargs)
@@ -217,7 +218,8 @@ def difference(one: Tensor, other: Tensor) -> float:
     finite = one.isfinite() & other.isfinite()
     if not torch.equal(one.isfinite(), other.isfinite()) or not finite.any():
         return float("inf") if one.numel() else 0.0
-    return float((one - other)[finite].abs().max() / other[finite].abs().max().clamp_min(1e-300))
+    one, other = one.detach()[finite], other.detach()[finite]
+    return float((one - other).abs().max() / other.abs().max().clamp_min(1e-300))
 
 
 def zero(model: nn.Module, kept: Mapping[str, Mapping[int, tuple[int, ...]]]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import functools
 import hashlib
 import importlib
 import importlib.metadata
@@ -149,14 +150,13 @@ def _run(study: Study, subject: Subject, answer: Connection) -> None:
     warnings.simplefilter("ignore")
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what models log is not of interest here
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-    signal.signal(signal.SIGXCPU, _too_long)
+    signal.signal(signal.SIGXCPU, functools.partial(_too_long, study.seconds))
     resource.setrlimit(resource.RLIMIT_CPU, (study.seconds, study.seconds + 10))
     answer.send(study.measure(subject))
 
 
-def _too_long(number: int, frame: object) -> None:
-    soft, _hard = resource.getrlimit(resource.RLIMIT_CPU)
-    raise TimeoutError(f"takes more than {soft} seconds of CPU time")
+def _too_long(seconds: int, number: int, frame: object) -> None:
+    raise TimeoutError(f"takes more than {seconds} seconds of CPU time")
 
 
 # --- what is written
