@@ -10,7 +10,7 @@ from pathlib import Path
 
 import zoo_peer
 import zoo_prune
-from zoo_models import torchvision_kinds
+from zoo_models import as_used, torchvision_kinds
 from zoo_running import RESULTS, read
 
 README = Path(__file__).parents[1] / "README.md"
@@ -117,7 +117,8 @@ def main() -> None:
         found[study.file] = {(row.library, row.model): row for row in read(lines, study.row)}
     rows, peers = list(found["zoo_prune.csv"].values()), found["zoo_peer.csv"]
     whole = table(rows, peers)
-    text = f"{INTRODUCTION}\n{versions()}.\n\n{whole}\n\n## What is otherwise\n\n{exceptions(rows)}\n\n"
+    measured = f"{len(rows)} of {sum(1 for _ in as_used())} models measured, {len(peers)} by Torch-Pruning"
+    text = f"{INTRODUCTION}\n{measured}. {versions()}.\n\n{whole}\n\n## What is otherwise\n\n{exceptions(rows)}\n\n"
     (RESULTS / "zoo.md").write_text(f"{text}## Large models\n\n{scales()}\n", encoding="utf-8")
     readme = README.read_text(encoding="utf-8")
     marked = re.compile(r"(?<=<!-- zoo -->\n).*?(?=<!-- /zoo -->)", re.S)

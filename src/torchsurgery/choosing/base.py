@@ -17,6 +17,7 @@ from ..errors import CouplingError
 from .wish import Wish
 
 _MOST_REPAIRS = 200
+_MOST_TRIALS = 200
 _SMALLER = "prune another number of channels, or see the group with  ts.trace(model, x).group(name)"
 
 
@@ -28,6 +29,7 @@ class Choice:
         self.classes, self.families = coupling.classes, coupling.families
         self.bundles = Bundles(coupling)
         self.left: dict[str, str] = {}
+        self.trials = _MOST_TRIALS
         self.kept = self._ignored()
 
     def cut(self) -> tuple[Cut, Flags]:
@@ -97,6 +99,10 @@ class Choice:
             revived = self._to_revive(remains)
             if revived is None:
                 return dead
+            recounted = self._recounted(dead, remains) if free else None
+            if recounted is not None:
+                dead = recounted
+                continue
             axes, why, name = revived
             primes = self.classes.primes_of(np.concatenate([self.classes.of(axis) for axis in axes]))
             primes = primes[dead[primes]]
@@ -115,11 +121,34 @@ class Choice:
         for parts in self.coupling.record.balanced:
             if len({remains.count(part) for part in parts}) > 1 and len({len(part) for part in parts}) == 1:
                 return parts, "the parts of a chunk must be of one size", self._name()
-        try:
-            remains.attributes()
-        except Unsolved as error:
-            return error.axes, f"the code computes a size that can't follow: {error}", error.where.module
+        error = _unsolved(remains)
+        if error is None:
+            return None
+        return error.axes, f"the code computes a size that can't follow: {error}", error.where.module
+
+    def _recounted(self, dead: Flags, remains: Remains) -> Flags | None:
+        """Another number of one bundle, as near as there is, with which sizes fit: heads · width is the stream."""
+        error = _unsolved(remains)
+        if error is None:
+            return None
+        primes = self.classes.primes_of(np.concatenate([self.classes.of(axis) for axis in error.axes]))
+        for bundle in self.bundles.of(primes):
+            now = int(dead[bundle.families[0]].sum())
+            for number in sorted(range(1, bundle.size), key=lambda n: abs(n - now)) if now else ():
+                if number == now or not self.trials:
+                    continue
+                self.trials -= 1
+                trial = dead.copy()
+                trial[np.concatenate(bundle.families)] = False
+                trial |= self.lowest(bundle, number)
+                again = _unsolved(Remains(self.coupling, trial))
+                if again is None or again.where.module != error.where.module:
+                    return trial
         return None
+
+    def lowest(self, bundle: Bundle, number: int) -> Flags:
+        """The prime classes of so many channels of a bundle, those that matter least."""
+        raise NotImplementedError
 
     def _name(self) -> str:
         return ", ".join(self.wish.layers or ()) or "the model"
@@ -129,6 +158,14 @@ def _member(group: Group, name: str) -> str:
     """A layer of the group that is the named one or lies in it, one that gives its channels first; "" if none does."""
     layers = (*group.giving, *group.taking)
     return next((layer for layer in layers if f"{layer}.".startswith(f"{name}." if name else "")), "")
+
+
+def _unsolved(remains: Remains) -> Unsolved | None:
+    try:
+        remains.attributes()
+    except Unsolved as error:
+        return error
+    return None
 
 
 def unit_of(coupling: Coupling, bundle: Bundle, axis: Axis) -> int:

@@ -96,16 +96,28 @@ def convolution(call: Call) -> None:
     at = x.dim() - (weight.dim() - 2) - 1
     for axis in own[2:]:
         call.freeze(axis, "the kernel of a convolution")
-    for axis in axes[at + 1 :]:
-        call.freeze(axis, "positions of a convolution")
+    tail = _positions(call, axes[at + 1 :], weight, out)
     channels = _channels(call, axes[at], own, groups, transposed, out.shape[at])
     if bias is not None:
         call.tie(call.axes(bias)[0], channels)
         call.role(call.axes(bias)[0], "out")
-    tail = [call.fixed(size, "positions of a convolution") for size in out.shape[at + 1 :]]
     taps = int(np.prod(weight.shape[2:])) * int(np.prod((x if transposed else out).shape[at + 1 :]))
     call.works(taps, *axes[:at], own[0], own[1])
     call.give(out, [*axes[:at], channels, *tail])
+
+
+def _positions(call: Call, given: list[Axis], weight: Tensor, out: Tensor) -> list[Axis]:
+    """Each position for itself where the kernel is one entry and takes every one; else they stay."""
+    steps, padding = call.arg("stride", 1), call.arg("padding", 0)
+    found: list[Axis] = []
+    for i, (axis, kernel) in enumerate(zip(given, weight.shape[2:], strict=True)):
+        step, pad = (value[i % len(value)] if isinstance(value, (list, tuple)) else value for value in (steps, padding))
+        if (kernel, step) == (1, 1) and pad in (0, "valid", "same"):
+            found.append(axis)
+            continue
+        call.freeze(axis, "positions of a convolution")
+        found.append(call.fixed(out.shape[out.dim() - len(given) + i], "positions of a convolution"))
+    return found
 
 
 def _channels(call: Call, given: Axis, own: list[Axis], groups: int, transposed: bool, width: int) -> Axis:
