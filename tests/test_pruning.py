@@ -508,3 +508,35 @@ def test_parameters_of_a_special_kind():
     net[0].weight = Packed(net[0].weight.detach())
     with pytest.raises(ts.CouplingError, match="entries of a Packed tensor can't be taken out or copied"):
         ts.prune(net, "0", 0.5, example_inputs=torch.zeros(1, 4))
+
+
+class Uneven(nn.Module):
+    """Three heads, whose width is a number in the code, on a stream that must be as wide as all of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.heads = 3
+        self.stem, self.qkv, self.back, self.out = (
+            nn.Linear(5, 24),
+            nn.Linear(24, 72),
+            nn.Linear(24, 24),
+            nn.Linear(24, 2),
+        )
+
+    def forward(self, x):
+        x = self.stem(x)
+        n, length, width = x.shape
+        q, k, v = self.qkv(x).reshape(n, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        q = q * torch.arange(8.0)
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v, scale=0.3)
+        return self.out(x + self.back(mixed.transpose(1, 2).reshape(n, length, width)))
+
+
+def test_a_stream_loses_as_many_as_its_heads_do():
+    """Half of three heads of 8 is one of them, half of the stream is 12: it must be 8."""
+    net, x = Uneven(), torch.randn(2, 4, 5)
+    plan = ts.plan(net, x).prune(amount=0.5)
+    assert not plan.planned[0].left
+    plan.apply()
+    assert (net.heads, net.stem.out_features, net.qkv.out_features, net.back.in_features) == (1, 8, 24, 8)
+    assert net(x).shape == (2, 4, 2)

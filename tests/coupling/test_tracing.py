@@ -401,3 +401,24 @@ def test_weight_norm_counts_as_its_layer():
     net = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 6)), nn.Linear(6, 2))
     group = ts.trace(net, torch.zeros(1, 4)).group("0")
     assert group.modules == ("0", "1")
+
+
+def test_a_convolution_of_one_entry_leaves_positions_to_themselves():
+    """Over three tokens, whose channels are its positions: they come and go as anywhere else."""
+
+    class Summed(nn.Module):
+        def __init__(self, kernel):
+            super().__init__()
+            self.stem, self.join, self.head = (
+                nn.Linear(4, 8),
+                nn.Conv1d(3, 1, kernel, padding=kernel // 2),
+                nn.Linear(8, 2),
+            )
+
+        def forward(self, x):
+            return self.head(self.join(self.stem(x))[:, 0])
+
+    x = torch.randn(1, 3, 4)
+    assert ts.trace(Summed(1), x).group("stem").taking == ("head",)
+    with pytest.raises(ts.CouplingError, match="positions of a convolution"):
+        ts.trace(Summed(3), x).group("stem")
