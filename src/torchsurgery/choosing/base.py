@@ -138,7 +138,7 @@ class Choice:
                 if number == now or not self.trials:
                     continue
                 self.trials -= 1
-                trial = dead.copy()
+                trial: Flags = dead.copy()
                 trial[np.concatenate(bundle.families)] = False
                 trial |= self.lowest(bundle, number)
                 again = _unsolved(Remains(self.coupling, trial))
