@@ -75,8 +75,9 @@ def change_exactly() -> Heard:
     print(convs, end="\n\n")
 
     say("Plan: larger kernels, and dropout behind each norm. The model is not touched yet.")
-    code("plan = ts.plan(model).replace(convs, nn.Conv2d, kernel_size=(96, 1)).insert(nn.Dropout(0.1), after='*_BN')")
-    plan = ts.plan(model).replace(convs, nn.Conv2d, kernel_size=(96, 1)).insert(nn.Dropout(0.1), after="*_BN")
+    # No larger than what the last ones are given: there the backward of PyTorch 2.15 on CPUs writes out of bounds.
+    code("plan = ts.plan(model).replace(convs, nn.Conv2d, kernel_size=(68, 1)).insert(nn.Dropout(0.1), after='*_BN')")
+    plan = ts.plan(model).replace(convs, nn.Conv2d, kernel_size=(68, 1)).insert(nn.Dropout(0.1), after="*_BN")
     print(plan, end="\n\n")
 
     say("Apply, and check that it holds:")
