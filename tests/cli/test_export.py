@@ -78,3 +78,30 @@ def test_a_missing_exporter(run, nets, monkeypatch):
 def test_a_folder_is_no_file(run, nets, tmp_path):
     (tmp_path / "out").mkdir()
     assert "is a folder" in run("export", "nets.py:small", "--to", "pt2", "-o", "out").err
+
+
+def test_plain_code_makes_the_same_change(run, nets):
+    assert (
+        run("export", "nets.py:small", "-e", "replace: {target: ReLU, with: GELU}", "--to", "source", "-o", "a.py").code
+        == 0
+    )
+    scope = {}
+    with open("a.py", encoding="utf-8") as file:
+        code = file.read()
+    assert "torchsurgery" not in code
+    exec(code, scope)
+    model = scope["alter"](ts.build("nets.py:small"))
+    assert type(model[2]).__name__ == type(model[4]).__name__ == "GELU"
+    assert "no edits to write" in run("export", "nets.py:small", "--to", "source", "-o", "b.py").err
+
+
+def test_a_hugging_face_folder(run, tmp_path, monkeypatch):
+    import transformers as hf
+
+    monkeypatch.chdir(tmp_path)
+    small = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    hf.BertModel(hf.BertConfig(**small, vocab_size=50)).save_pretrained("bert")
+    edit = "prune: {target: 'encoder.layer.*.intermediate.dense', amount: 0.5}"
+    answer = run("export", "hf:bert", "-e", edit, "--to", "hf", "-o", "smaller")
+    assert answer.code == 0
+    assert hf.BertModel.from_pretrained("smaller").config.intermediate_size == 16

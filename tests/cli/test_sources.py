@@ -22,7 +22,15 @@ def test_the_model_is_in_eval_and_random_numbers_go_on(nets):
 
 def test_the_usual_inputs():
     assert built("torchvision:resnet18", None, [], Terminal()).example_inputs.shape == (1, 3, 224, 224)
-    assert built("timm:resnet18", None, [], Terminal()).example_inputs is None
+    assert built("timm:resnet18", None, [], Terminal()).example_inputs.shape == (1, 3, 224, 224)
+
+
+def test_inputs_are_found_where_a_model_says_enough(nets):
+    assert built("nets.py:small", None, [], Terminal()).to_run.shape == (1, 3, 64, 64)
+    source = built("nets.py:Pair", None, [], Terminal())
+    assert source.example_inputs is None
+    with pytest.raises(ts.TraceError, match="no inputs are known that"):
+        source.to_run  # noqa: B018
 
 
 def test_tensors():

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import torchsurgery as ts
 from sameness import portrait
-from torchsurgery.measuring import without_run
+from torchsurgery.measuring import found_inputs, without_run
 from torchsurgery.stats import Cost
 
 
@@ -237,3 +237,10 @@ def test_no_inputs_are_found():
 def test_no_model():
     with pytest.raises(ts.SelectionError, match="the model must be"):
         ts.inspect("resnet18")
+
+
+def test_found_inputs():
+    assert found_inputs(nn.Conv2d(3, 4, 3)).shape == (1, 3, 64, 64)
+    assert found_inputs(tiny("bert")).keys() == {"input_ids"}
+    with pytest.raises(ts.TraceError):
+        found_inputs(nn.Bilinear(2, 2, 2))

@@ -162,14 +162,15 @@ def _export(commands: _Commands) -> None:
         "write a model in a form that needs no torchsurgery",
         "torchsurgery export slim/ --to onnx -o slim.onnx",
         "torchsurgery export slim/ --to safetensors -o weights.safetensors",
+        "torchsurgery export torchvision:resnet18 slim.yaml --to source -o alter.py",
     )
     _model(command)
     _edits(command)
     command.add_argument(
         "--to",
-        choices=("onnx", "pt2", "safetensors"),
+        choices=("onnx", "pt2", "safetensors", "hf", "source"),
         required=True,
-        help="an ONNX file, a torch.export program, or the weights alone",
+        help="an ONNX file, a torch.export program, the weights alone, a Hugging Face folder, the edits as code",
     )
     command.add_argument("-o", "--output", metavar="PATH", required=True, help="where it goes")
 

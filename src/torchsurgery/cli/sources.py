@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import SourceError
+from ..errors import SourceError, TraceError
+from ..measuring import found_inputs
 from ..models import build, load_weights, runs_code, usual_inputs, with_arguments
 from ..storage import load
 from ..storage.contents import read_contents
@@ -30,7 +31,8 @@ class Source:
         weights: The file that these were loaded from, or None.
         inputs: What it is called with, as given.
         model: The model, in eval.
-        example_inputs: The inputs as tensors; what models of its kind are usually given where none were named; or None.
+        example_inputs: The inputs as tensors; where none were named what models of its kind are usually given, or what
+            it seems to take; None where that isn't found.
         saved: The folder of the saved surgery that it was loaded from, or None.
     """
 
@@ -40,6 +42,20 @@ class Source:
     model: nn.Module
     example_inputs: Any
     saved: str | None = None
+
+    @property
+    def to_run(self) -> Any:
+        """The inputs, for a command that has to run the model.
+
+        Raises:
+            TraceError: if there are none.
+        """
+        if self.example_inputs is None:
+            raise TraceError(
+                f"no inputs are known that {self.name} takes.",
+                way_out="give them:  --input 1,3,224,224, once an argument",
+            )
+        return self.example_inputs
 
     @property
     def name(self) -> str:
@@ -111,7 +127,13 @@ def confirmed(known: str | None, given: str | None, arguments: Mapping[str, Any]
 
 
 def _inputs(inputs: Sequence[Input], reference: str, model: nn.Module) -> Any:
-    return tensors_of(inputs, model) if inputs else usual_inputs(reference, model)
+    if inputs:
+        return tensors_of(inputs, model)
+    usual = usual_inputs(reference, model)
+    try:
+        return found_inputs(model) if usual is None else usual
+    except TraceError:
+        return None
 
 
 def tensors_of(inputs: Sequence[Input], model: nn.Module) -> Any:

@@ -48,10 +48,32 @@ def inspect(model: nn.Module, example_inputs: Any = None) -> Stats:
         raise SelectionError(f"the model must be an nn.Module, got {type(model).__name__}.", got=type(model))
     if example_inputs is not None:
         return _measured(model, arguments_of(example_inputs))
+    arguments, watch = _found(model)
+    return _table(model, arguments, watch)
+
+
+def found_inputs(model: nn.Module) -> Any:
+    """Inputs that a model takes, as far as a run on stand-ins can tell: a tensor, or named ones.
+
+    Args:
+        model: Any module.
+
+    Raises:
+        TraceError: if none are found.
+
+    Example:
+        >>> found_inputs(nn.Linear(3, 2)).shape
+        torch.Size([2, 3])
+    """
+    (args, kwargs), _ = _found(model)
+    return kwargs or (args[0] if len(args) == 1 else args)
+
+
+def _found(model: nn.Module) -> tuple[Arguments, Watch]:
     tried: list[TraceError] = []
     for arguments in guesses(model):
         try:
-            return _measured(model, arguments)
+            return arguments, run(model, arguments)
         except TraceError as error:
             tried.append(error)
     name = type(model).__name__
@@ -73,7 +95,10 @@ def without_run(model: nn.Module) -> Stats:
 
 
 def _measured(model: nn.Module, arguments: Arguments) -> Stats:
-    watch = run(model, arguments)
+    return _table(model, arguments, run(model, arguments))
+
+
+def _table(model: nn.Module, arguments: Arguments, watch: Watch) -> Stats:
     inputs = tuple((tuple(t.shape), str(t.dtype).removeprefix("torch.")) for t in tensors_in(arguments))
     return Stats(tuple(_rows(model, watch)), inputs, _device(model))
 

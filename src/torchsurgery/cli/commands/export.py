@@ -13,8 +13,10 @@ import torch
 from torch import nn
 
 from ...errors import SourceError, TraceError
-from ...inputs import arguments_of, followed
+from ...exporting import export_hf, to_source
+from ...inputs import arguments_of
 from ...models.libraries import missing
+from ...plans import Plan
 from ...stats import in_bytes
 from ..edits import source_and_plan
 from ..files import refuse_unwritable, replaced
@@ -28,26 +30,48 @@ Export = Callable[[nn.Module, Any, Path], None]
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Write the model; exit code 0."""
     refuse_unwritable(arguments.output)
+    plan: Plan | None = None
     if arguments.recipe or arguments.edit or is_plan_file(arguments):
         source, plan = source_and_plan(arguments, terminal)
-        plan.apply()
     else:
         source = source_of(arguments, terminal)
-    if Path(arguments.output).is_dir():
-        raise SourceError(f"{arguments.output} is a folder.", way_out="give the file that is to be written")
-    with terminal.busy(f"writing {arguments.output}"), replaced(arguments.output) as unfinished:
-        _write(_WAYS[arguments.to], source, unfinished)
-    size = Path(arguments.output).stat().st_size
+    with terminal.busy(f"writing {arguments.output}"):
+        _written(arguments, source, plan)
+    path = Path(arguments.output)
+    size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.iterdir()))
     terminal.data({"model": source.name, "file": arguments.output, "bytes": size})
     terminal.show(f"export {source.name}\n\nWrote {arguments.output}  {in_bytes(size)}")
     return 0
 
 
+def _written(arguments: Namespace, source: Source, plan: Plan | None) -> None:
+    """Write the altered model, or for `source` what alters it."""
+    code = _source(source, plan) if arguments.to == "source" else None
+    if plan is not None and code is None:
+        plan.apply()
+    if arguments.to == "hf":
+        export_hf(source.model, arguments.output)
+        return
+    if Path(arguments.output).is_dir():
+        raise SourceError(f"{arguments.output} is a folder.", way_out="give the file that is to be written")
+    with replaced(arguments.output) as unfinished:
+        if code is not None:
+            unfinished.write_text(code, encoding="utf-8")
+        else:
+            _write(_WAYS[arguments.to], source, unfinished)
+
+
+def _source(source: Source, plan: Plan | None) -> str:
+    if plan is None:
+        raise SourceError(
+            f"{source.name}: there are no edits to write as code.",
+            way_out="give a recipe, a saved plan, or  -e 'replace: {target: ReLU, with: GELU}'",
+        )
+    return to_source(plan)
+
+
 def _write(export: Export, source: Source, path: Path) -> None:
-    inputs = source.example_inputs
-    if inputs is None and export is not _safetensors:
-        flow = followed(source.model)
-        inputs = dict(flow.kwargs) if flow.kwargs else flow.args
+    inputs = None if export is _safetensors else source.to_run
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

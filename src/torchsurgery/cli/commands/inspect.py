@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import Namespace
 
 from ... import text
-from ...errors import TraceError
 from ...measuring import Stats, inspect, without_run
 from ...selection import select
 from ..documents import stats_document
@@ -47,8 +46,5 @@ def _measured(source: Source) -> tuple[Stats, str]:
     """The table; and a remark where no inputs are known, so that nothing could be run."""
     if source.example_inputs is not None:
         return inspect(source.model, source.example_inputs), ""
-    try:
-        return inspect(source.model), ""
-    except TraceError as error:
-        first = str(error).partition("\n")[0]
-        return without_run(source.model), f"{first} Give what it is called with:  --input 1,3,224,224"
+    remark = "No inputs were found that it takes. Say what it is called with:  --input 1,3,224,224"
+    return without_run(source.model), remark

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from typing import Any
 
 from ...checks import Checks, check
 from ...errors import VerificationError
-from ...inputs import followed
 from ..documents import checks_document
 from ..edits import source_and_plan
 from ..planfile import is_plan_file
@@ -33,8 +31,9 @@ def checked(source: Source, terminal: Terminal) -> Checks:
 
     Raises:
         VerificationError: if it couldn't begin.
+        TraceError: if no inputs are known.
     """
-    inputs = source.example_inputs if source.example_inputs is not None else _found(source)
+    inputs = source.to_run
     try:
         with terminal.busy("checking"):
             return check(source.model, inputs)
@@ -42,8 +41,3 @@ def checked(source: Source, terminal: Terminal) -> Checks:
         if isinstance(error.checks, Checks):
             return error.checks
         raise
-
-
-def _found(source: Source) -> Any:
-    flow = followed(source.model)
-    return dict(flow.kwargs) if flow.kwargs else flow.args
