@@ -182,6 +182,8 @@ VERBS: dict[str, Verb] = {
             "by": (str,),
             "ignore": _TARGET,
             "round_to": (int,),
+            "heads": (bool,),
+            "min_width": _AMOUNT,
             "ranked": (bool,),
             "params": _AMOUNT,
             "macs": _AMOUNT,
