@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_config import assert_computes_the_same, rebuilt
+from rebuilding import assert_computes_the_same, rebuilt
 from torch import nn
 from torch.nn import functional as F
 
