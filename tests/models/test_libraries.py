@@ -104,6 +104,7 @@ def test_weights_that_cannot_be_fetched(monkeypatch):
     monkeypatch.setattr("os.makedirs", lambda *_args, **_kwargs: None)
     error = refusal("torchvision:resnet18", weights="DEFAULT")
     assert "is the network reachable?" in str(error)
+    assert error.way_out.startswith("without a network")
 
 
 def test_other_errors_are_not_of_the_network():

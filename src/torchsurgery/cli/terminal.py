@@ -19,6 +19,7 @@ _PLAIN = str.maketrans("→←↳├└│─█▏▎▍▌▋▊▉−–×·�
 # What is drawn how; a group's name is the style.
 _STYLES = (
     r"(?m)^(?P<bold>plan|inspect|apply|verify|report|export) (?P<cyan>.+?)(?P<dim>   .*)?$",
+    r"(?m)^(?P<green>\+) insert   (?P<red>-) remove   (?P<magenta>-/\+) replace or wrap   (?P<yellow>~) resize",
     r"(?m)^(?P<bold>\d+  [a-z]+)\b",
     r"(?m)^ +(?P<green>\+ \S+)",
     r"(?m)^ +(?P<red>- \S+)",

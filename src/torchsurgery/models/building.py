@@ -142,9 +142,10 @@ def _failed(given: Reference, error: Exception) -> SourceError:
     if isinstance(error, ModuleNotFoundError):
         return libraries.missing(given.text, error.name or str(error))
     first = str(error).strip().partition("\n")[0][:300]
+    offline = libraries.unreachable(error)
+    way_out = "give its builder what it needs, as  ts.build(reference, name=value)  or  -a name=value"
+    if offline:
+        way_out = "without a network give a folder that has it, or your own weights:  --weights FILE"
     return SourceError(
-        f"{given.text} can't be built: {type(error).__name__}: {first}",
-        *libraries.unreachable(error),
-        got=error,
-        way_out="give its builder what it needs, as  ts.build(reference, name=value)  or  -a name=value",
+        f"{given.text} can't be built: {type(error).__name__}: {first}", *offline, got=error, way_out=way_out
     )
