@@ -192,6 +192,29 @@ class TestPlans:
         mine, theirs = fresh.state_dict(), resnet18.state_dict()
         assert all(torch.equal(mine[key], theirs[key]) for key in theirs)
 
+    @pytest.mark.parametrize("keep", [None, [3, None, 1]])
+    def test_new_classes_beside_old_ones(self, tmp_path, keep):
+        net = build()
+        plan = ts.plan(net, example_inputs=torch.ones(1, 4)).replace("2", nn.Linear(6, 5)).set_outputs(4, keep=keep)
+        ts.save(plan, tmp_path / "plan")
+        torch.manual_seed(8)
+        other = build()
+        other.load_state_dict(net.state_dict())
+        ts.load_plan(tmp_path / "plan", other).apply()
+        plan.apply()
+        assert torch.equal(other[2].weight, net[2].weight) and torch.equal(other[2].bias, net[2].bias)
+
+    def test_more_channels(self, tmp_path):
+        net = build()
+        plan = ts.plan(net).replace("0", nn.Linear, out_features=9).replace("2", nn.Linear, in_features=9)
+        ts.save(plan, tmp_path / "plan")
+        torch.manual_seed(8)
+        other = build()
+        other.load_state_dict(net.state_dict())
+        ts.load_plan(tmp_path / "plan", other).apply()
+        plan.apply()
+        assert all(torch.equal(a, b) for a, b in zip(other.parameters(), net.parameters(), strict=True))
+
     def test_it_is_for_that_model(self, tmp_path):
         ts.save(ts.plan(build()).remove("1"), tmp_path / "plan")
         with pytest.raises(ts.RecipeError, match="it differs at 3"):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import RecipeError
 from ..layers.building import tensors_of
-from ..origins import Initialised
+from ..origins import Grown, Initialised
 from ..plans import Plan, plan
 from ..plans.replaying import refuse_other
 from ..recipes import Recipe
@@ -208,8 +208,12 @@ def _put_values(made: Plan, before: int, number: int, values: Mapping[str, Tenso
     for planned in made.planned[before:]:
         for change in planned.changes:
             for name, tensor in tensors_of(change.new).items():
-                value = values.get(f"{number}/{change.name}/{name}")
-                if value is not None and isinstance(change.origins.get(name), Initialised):
-                    if value.shape != tensor.shape:
-                        raise RecipeError(f"the value of {change.name}.{name} has another shape.", name=change.name)
-                    tensor.data = value.to(tensor.device, tensor.dtype) if not tensor.is_meta else tensor.data
+                value, origin = values.get(f"{number}/{change.name}/{name}"), change.origins.get(name)
+                if value is None or not isinstance(origin, Initialised | Grown) or tensor.is_meta:
+                    continue
+                if value.shape != tensor.shape:
+                    raise RecipeError(f"the value of {change.name}.{name} has another shape.", name=change.name)
+                if isinstance(origin, Grown):
+                    origin.drawn[:] = [value]  # what is computed of it is computed anew when the plan is applied
+                else:
+                    tensor.data = value.to(tensor.device, tensor.dtype)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..history import recipe_of
 from ..layers.building import tensors_of
-from ..origins import Initialised
+from ..origins import Grown, Initialised, Origin
 from ..plans import Plan
 from ..plans.replaying import refuse_other
 from ..recipes import Recipe
@@ -126,9 +126,17 @@ def _values(given: Plan) -> Iterator[tuple[str, Tensor]]:
     for number, planned in enumerate(given.planned):
         for change in planned.changes:
             for name, tensor in tensors_of(change.new).items():
-                if isinstance(change.origins.get(name), Initialised) and not tensor.is_meta and id(tensor) not in seen:
-                    seen.add(id(tensor))
-                    yield f"{number}/{change.name}/{name}", tensor
+                drawn = _drawn(change.origins.get(name), tensor)
+                if drawn is not None and not drawn.is_meta and id(drawn) not in seen:
+                    seen.add(id(drawn))
+                    yield f"{number}/{change.name}/{name}", drawn
+
+
+def _drawn(origin: Origin | None, tensor: Tensor) -> Tensor | None:
+    """What of a new tensor was drawn: all, or what stands beside the entries of old ones."""
+    if isinstance(origin, Grown):
+        return origin.drawn[0] if origin.drawn else None
+    return tensor if isinstance(origin, Initialised) else None
 
 
 def _write_weights(under_way: Transaction, slots: Mapping[str, Slot], shard_size: int) -> bytes:
