@@ -340,6 +340,7 @@ class Change:
         remarks: What else there is to know.
         warnings: What will probably not do what the user means.
         beside: Other layers whose tensors origins are computed from, by the prefix under which these name them.
+        config: The arguments of the constructor's call that made the new layer, where that is all that made it.
         inner: Where in the new layer the old one goes on as it is; empty where it doesn't.
     """
 
@@ -360,6 +361,7 @@ class Change:
     warnings: tuple[str, ...] = ()
     beside: Mapping[str, nn.Module] = field(default_factory=_nothing)
     inner: str = ""
+    config: Mapping[str, Any] | None = None
 
     @property
     def name(self) -> str:

@@ -210,6 +210,7 @@ def _change(
         conversion.dropped,
         remarks=conversion.remarks + _held_elsewhere(placement),
         beside=conversion.beside,
+        config=conversion.config if isinstance(cast(Any, conversion.new), type) and not conversion.ready else None,
     )
 
 

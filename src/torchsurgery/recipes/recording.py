@@ -50,9 +50,12 @@ def _replacement(change: Change, edit: Replace, describing: Describing) -> dict[
         data = _by(change, new, edit.arguments, describing)
     elif isinstance(new, Converter) and new.way is not None:
         data = {"way": ways.written(new.way(change.name), describing.tensors)}
-    given = None if data else new
-    if (layer := _layer(change, change.new, given, edit.arguments, describing, required=not data)) is not None:
-        data |= {"layer": layer, **_carries(change, "")}
+    layer = describing.called(type(change.new), change.config) if data and change.config else None
+    if layer is None:
+        given = None if data else new
+        layer = _layer(change, change.new, given, edit.arguments, describing, required=not data)
+    if layer is not None:
+        data |= {"layer": layer, **_carries(change, "", edit.carry is True)}
     return data
 
 
@@ -117,12 +120,15 @@ def _call(change: Change, given: Any, arguments: Mapping[str, Any], describing: 
     return {"class": naming.key_of(given), "arguments": {first: {"layer": {"old": ""}}, **values}}
 
 
-def _carries(change: Change, prefix: str) -> dict[str, Any]:
+def _carries(change: Change, prefix: str, assigned: bool = False) -> dict[str, Any]:
     """Which tensors of the new layer are the very same as the old one's, but for those of layers that went along."""
-    old, new = {id(module) for module in change.old.modules()}, change.new
-    along = tuple(f"{path}." for path, module in new.named_modules(remove_duplicate=False) if id(module) in old)
+    new, along = change.new, tuple[str, ...]()
+    if new._modules:
+        old = {id(module) for module in change.old.modules()}
+        along = tuple(f"{path}." for path, module in new.named_modules(remove_duplicate=False) if id(module) in old)
     carried = {name: origin.source for name, origin in change.origins.items() if isinstance(origin, Same)}
-    carried |= dict(_assigned(change))
+    if assigned:
+        carried |= dict(_assigned(change))
     found = {
         name.removeprefix(prefix): source
         for name, source in carried.items()

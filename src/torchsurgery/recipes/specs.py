@@ -79,6 +79,15 @@ class Describing:
             raise Unwritable(f"{kind.__name__}: {str(error).splitlines()[-1].strip()}") from error
         return {"class": naming.key_of(kind), "arguments": self.arguments(given, kind, inside)}
 
+    def called(self, kind: type[nn.Module], config: Mapping[str, Any]) -> Any:
+        """The data of a layer that is made by this call and nothing else; None where other layers are in it."""
+        if kind in CONTAINERS or any(isinstance(value, nn.Module) for value in config.values()):
+            return None
+        try:
+            return {"class": naming.key_of(kind), "arguments": self.arguments(config, kind)}
+        except Unwritable:
+            return None
+
     def arguments(self, given: Mapping[str, Any], kind: Any, inside: Mapping[int, str] = {}) -> dict[str, Any]:
         """Arguments as data, but for those that are what they are by default."""
         defaults = signature_of(kind).defaults if isinstance(kind, type) else {}

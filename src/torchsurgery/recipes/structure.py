@@ -114,14 +114,19 @@ def structure_of(model: nn.Module, ties: bool = True) -> Structure:
 
 def parts_of(model: nn.Module, names: Collection[str]) -> dict[str, dict[str, str]]:
     """The lines of the modules of these names and of what lies in them, by the outermost of these, without ties."""
+    roots = frozenset(name for name in names if outermost(name, names) == name)
     parts: dict[str, dict[str, str]] = {}
-    chosen = [
-        (m, at) for m, at in Draft(model).spots().items() if any(outermost(n, names) is not None for n in at.names)
-    ]
-    for name, what, _ in _lines(chosen):
-        above = outermost(name, names)
+    for module, where in Draft(model).spots().items():
+        own, *others = where.names
+        above = own if own in roots else outermost(own, roots)
         if above is not None:
-            parts.setdefault(above, {})[name] = what
+            lines = parts.setdefault(above, {})
+            lines[own] = line_of(module, type(module))
+            prefix = f"{own}." if own else ""
+            lines.update({prefix + key: what for key, _, what in _tensors(module)})
+        for name in others:
+            if (above := outermost(name, roots)) is not None:
+                parts.setdefault(above, {})[name] = f"is {own or 'the model'}"
     return parts
 
 
@@ -148,42 +153,46 @@ def _lines(spots: Iterable[tuple[nn.Module, Spots]]) -> Iterator[tuple[str, str,
             yield prefix + key, what, tensor
 
 
-def signature_of_model(model: nn.Module) -> list[Any]:
-    """What is seen of a structure at a glance: classes, names and shapes, in an order of its own."""
-    return list(_glances(model))
+def signature_of_model(model: nn.Module, modules: list[nn.Module] | None = None) -> list[Any]:
+    """What is seen of a structure at a glance: classes, names and shapes, in an order of its own.
+
+    Args:
+        model: The model.
+        modules: Where the modules are noted that each entry is about.
+    """
+    found: list[Any] = []
+    todo: list[nn.Module | None] = [model]
+    seen: set[nn.Module] = set()
+    while todo:  # written out, since there may be thousands
+        module = todo.pop()
+        if module is None or module in seen:
+            continue
+        state = module.__dict__
+        children, parameters = state["_modules"], state["_parameters"]
+        if children:  # a layer of several names may be looked at twice
+            seen.add(module)
+            todo.extend(children.values())
+        try:
+            shapes = [None if p is None else p.shape for p in parameters.values()] if parameters else None
+        except RuntimeError:  # of parameters that have none before the first call
+            shapes = None
+        found.append((module.__class__, *children, *parameters, *state["_buffers"], shapes))
+        if modules is not None:
+            modules.append(module)
+    return found
 
 
 def first_other(model: nn.Module, signature: Sequence[Any]) -> str | None:
     """The name of the first module that a signature doesn't fit; None where it fits."""
-    if signature_of_model(model) == signature:
+    modules: list[nn.Module] = []
+    now = signature_of_model(model)
+    if now == signature:
         return None
     names: dict[nn.Module, str] = {module: name for name, module in model.named_modules()}
-    modules: list[nn.Module] = []
-    glances = list(_glances(model, modules))
-    pairs = zip(glances, signature, strict=False)
-    place = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(glances), len(signature)) - 1)
+    signature_of_model(model, modules)
+    pairs = zip(now, signature, strict=False)
+    place = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(now), len(signature)) - 1)
     return names.get(modules[place], "")
-
-
-def _glances(model: nn.Module, modules: list[nn.Module] | None = None) -> Iterator[Any]:
-    todo: list[nn.Module] = [model]
-    seen: set[nn.Module] = set()
-    while todo:
-        module = todo.pop()
-        state = module.__dict__
-        children = state["_modules"]
-        if children:  # a layer of several names may be looked at twice
-            if module in seen:
-                continue
-            seen.add(module)
-            todo.extend(child for child in children.values() if child is not None)
-        if modules is not None:
-            modules.append(module)
-        try:
-            shapes = [None if p is None else p.shape for p in state["_parameters"].values()]
-        except RuntimeError:  # of parameters that have none before the first call
-            shapes = []
-        yield module.__class__, tuple(children), tuple(state["_parameters"]), tuple(state["_buffers"]), shapes
 
 
 def line_of(module: nn.Module, kind: type[nn.Module]) -> str:
