@@ -159,3 +159,14 @@ def test_the_report_tells_both(zoo):
         "- timm c: c: no",
     ]
     assert "| timm, one of each family | 2 of 3 | 1 of 2 |" in zoo_report.short(rows, peers)
+
+
+def test_committed_results_say_what_is_claimed_of_them(zoo):
+    """Whatever has been measured: no wrong cut, nothing that doesn't run, and errors of rounding at the most."""
+    import zoo_report
+    import zoo_running
+
+    rows = zoo_running.read((BENCHMARKS / "results" / "zoo_prune.csv").read_text(encoding="utf-8").splitlines(), zoo.Row)
+    assert len(rows) > 100
+    assert [row.model for row in rows if not zoo_report.holds(row)] == []
+    assert [row.model for row in rows if zoo_report.is_exact(row) is False] == []
