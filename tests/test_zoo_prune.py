@@ -166,7 +166,9 @@ def test_committed_results_say_what_is_claimed_of_them(zoo):
     import zoo_report
     import zoo_running
 
-    rows = zoo_running.read((BENCHMARKS / "results" / "zoo_prune.csv").read_text(encoding="utf-8").splitlines(), zoo.Row)
+    rows = zoo_running.read(
+        (BENCHMARKS / "results" / "zoo_prune.csv").read_text(encoding="utf-8").splitlines(), zoo.Row
+    )
     assert len(rows) > 100
     assert [row.model for row in rows if not zoo_report.holds(row)] == []
     assert [row.model for row in rows if zoo_report.is_exact(row) is False] == []

@@ -4,7 +4,7 @@ Files:
     atoms.py         ids of entries, and the two kinds of constraint between them
     solving.py       from constraints to classes
     rules.py         what an operation says about axes: the registry, `rule`, and what a rule is given
-    elementwise.py, views.py, moves.py, layers.py   the rules
+    elementwise.py, views.py, moves.py, layers.py, recurrences.py   the rules
     integers.py      integers of the model's code that remember how they were computed; adjusting.py solves for them
     watching.py      the modes under which a model runs while it is traced
     shortcuts.py     results on the meta device without PyTorch's own shape functions
