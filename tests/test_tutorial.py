@@ -11,12 +11,14 @@ from nbclient import NotebookClient
 TUTORIAL = Path(__file__).parents[1] / "examples" / "tutorial.ipynb"
 
 
-@pytest.fixture(scope="module")
-def cells(tmp_path_factory):
+@pytest.fixture
+def cells(tmp_path, monkeypatch):
     """Its code cells, after they have run."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the workers of pytest share the cores already
     notebook = nbformat.read(TUTORIAL, as_version=4)
-    folder = str(tmp_path_factory.mktemp("tutorial"))
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+    NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
@@ -47,17 +49,17 @@ def test_it_is_committed_without_outputs():
     assert all(not cell.outputs and cell.execution_count is None for cell in notebook.cells if cell.cell_type == "code")
 
 
-def test_it_says_nothing_on_stderr(cells):
+def it_says_nothing_on_stderr(cells):
     assert [o.text for c in cells for o in c.outputs if o.get("name") == "stderr"] == []
 
 
-def test_looking(cells):
+def looking(cells):
     assert "37,802 params (all trainable)" in page(cell(cells, "ts.inspect(net, x)"))
     assert "Selection of 5 of 14 modules of Net" in page(cell(cells, ".expect(5)"))
     assert "Coupling of Net" in page(cell(cells, "ts.trace(net, x)"))
 
 
-def test_swapping_the_norms(cells):
+def swapping_the_norms(cells):
     (trained,) = right(shown(cell(cells, "net = Net()")))
     swapped, undone = right(shown(cell(cells, "done.undo()")))
     (tuned,) = right(shown(cell(cells, "apply(optimizer=optimizer, check=x)")))
@@ -70,7 +72,7 @@ def test_swapping_the_norms(cells):
     assert "5 modules" in plan
 
 
-def test_pruning(cells):
+def pruning(cells):
     plan = page(cell(cells, 'prune("block*.conv1", 0.5)\nplan'))
     assert "out_channels 32 → 16" in plan
     assert "in_channels 32 → 16" in plan
@@ -80,12 +82,22 @@ def test_pruning(cells):
     assert "2 layers pruned, 4 layers adjusted" in page(cell(cells, "right after:"))
 
 
-def test_checking_and_showing(cells):
+def checking_and_showing(cells):
     text = shown(cell(cells, "ts.check(net, x)"))
     assert "✓ forward runs            (32, 1, 8, 8) → (32, 10)" in text
     assert "✗" not in text
     assert 20 < int(re.search(r"report.html: (\d+) kB", text)[1]) < 200
 
 
-def test_saving_and_loading(cells):
+def saving_and_loading(cells):
     assert shown(cell(cells, "ts.load(folder, base=Net)")).endswith("True")
+
+
+def test_it_runs_and_shows_what_it_says(cells):
+    """All in one test, since it takes a kernel and some training to get there."""
+    it_says_nothing_on_stderr(cells)
+    looking(cells)
+    swapping_the_norms(cells)
+    pruning(cells)
+    checking_and_showing(cells)
+    saving_and_loading(cells)
