@@ -2,6 +2,7 @@
 
 A page's Python blocks share one namespace. A `text` block behind one is what it prints; in a `console` block the lines
 behind `$` are commands, those below what they answer; a block with a title is a file. `...` stands for anything.
+What stands in a comment that begins with `run` makes the names that fragments use, and is not shown.
 """
 
 import contextlib
@@ -25,10 +26,8 @@ PAGES = [page for page in sorted(DOCS.rglob("*.md")) if _BLOCK.search(page.read_
 
 
 def blocks(page):
-    return [
-        (kind, re.search(r'title="([^"]+)"', rest), code)
-        for kind, rest, code in _BLOCK.findall(page.read_text("utf-8"))
-    ]
+    text = re.sub(r"(?ms)^<!-- run\n(.*?)^-->", r"```python\n\1```", page.read_text("utf-8"))
+    return [(kind, re.search(r'title="([^"]+)"', rest), code) for kind, rest, code in _BLOCK.findall(text)]
 
 
 def agree(expected, got):
