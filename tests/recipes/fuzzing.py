@@ -63,6 +63,7 @@ def seeds():
         lambda m: [ts.replace(m, "head.2", lambda old: nn.Sequential(nn.Dropout(0.5), old, nn.Identity()))],
         lambda m: [ts.replace(m, nn.Conv2d, nn.Conv2d, kernel_size=3), ts.freeze_norms(m)],
         lambda m: [ts.convert.dims(m, 3)],
+        lambda m: [ts.widen(m, "block.conv1", 12, example_inputs=X), ts.factorize(m, "block.conv1", rank=2)],
     ]
     for chain in chains:
         model = Net().eval()
