@@ -228,7 +228,7 @@ def main() -> None:
         head = f"torch {torch.__version__}, Python {platform.python_version()}, {platform.system()}"
         table = "\n".join(["| measure | to reach | measured |", "|---|---|---|", *rows])
         (HERE / "results" / "keep.md").write_text(
-            f"What saves and recipes stand\n\nWritten by `python benchmarks/keep.py`; {head}.\n\n{table}\n"
+            f"# What saves and recipes stand\n\nWritten by `python benchmarks/keep.py`; {head}.\n\n{table}\n"
         )
 
 

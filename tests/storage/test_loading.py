@@ -155,8 +155,9 @@ def test_a_base_that_was_given_is_as_it_was_when_loading_fails(saved, name):
     damage(folder)
     base = build()
     before = portrait(base)
-    with pytest.raises(ts.RecipeError, match=match):
+    with pytest.raises(ts.RecipeError, match=match) as caught:
         ts.load(folder, base=base)
+    assert str(caught.value).startswith(str(folder))
     assert portrait(base) == before
     assert len(ts.recipe_of(base)) == 0
 

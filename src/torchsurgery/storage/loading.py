@@ -70,7 +70,7 @@ def load(
         where = None if device is None else torch.device(device)
         fresh = prepared(base, structure_only=where == _META)
         try:
-            with _rebuilt(contents.recipe, fresh.model) as model:
+            with _named(save.folder), _rebuilt(contents.recipe, fresh.model) as model:
                 files = (*save.files.get("weights", ()), *save.files.get("buffers", ()))
                 _refuse_other_tensors(save, files, model)
                 if where != _META:
@@ -81,6 +81,20 @@ def load(
             fresh.restore()
             raise
     return model
+
+
+@contextmanager
+def _named(folder: Path) -> Iterator[None]:
+    """Say in an error about which save it is, where it doesn't."""
+    try:
+        yield
+    except RecipeError as error:
+        first, *rest = str(error).split("\n")
+        if str(folder) in first:
+            raise
+        details = [line.strip() for line in rest if line.strip() != error.way_out]
+        known = {"name": error.name, "expected": error.expected, "got": error.got, "way_out": error.way_out}
+        raise RecipeError(f"{folder}: {first}", *details, **known) from error
 
 
 @contextmanager
@@ -193,14 +207,15 @@ def load_plan(folder: str | Path, model: nn.Module) -> Plan:
         if file is not None:
             values = read_tensors(save.handles[file.name], save.where(file), file.size, file.sha256)
     recipe = contents.recipe
-    made = plan(model).replay(Recipe((), recipe.base))
-    for number, operation in enumerate(recipe.operations):
-        before = len(made.planned)
-        made = made.replay(Recipe((operation,)))
-        _put_values(made, before, number, values)
-    with made.in_force() as altered:
-        assert recipe.result is not None
-        refuse_other(recipe.result, structure_of(altered), type(altered).__name__, "what the plan was to leave")
+    with _named(Path(folder)):
+        made = plan(model).replay(Recipe((), recipe.base))
+        for number, operation in enumerate(recipe.operations):
+            before = len(made.planned)
+            made = made.replay(Recipe((operation,)))
+            _put_values(made, before, number, values)
+        with made.in_force() as altered:
+            assert recipe.result is not None
+            refuse_other(recipe.result, structure_of(altered), type(altered).__name__, "what the plan was to leave")
     return made
 
 
