@@ -7,6 +7,7 @@ import re
 import statistics
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import zoo_peer
 import zoo_prune
@@ -54,10 +55,9 @@ def over(row: zoo_prune.Row) -> bool:
     return row.kept > max(MOST, row.due + SLACK)
 
 
-def told(rows: list[zoo_prune.Row], peers: dict[tuple[str, str], zoo_peer.Row]) -> list[str]:
+def told(rows: list[zoo_prune.Row], beside: list[zoo_peer.Row]) -> list[str]:
     ran = [row for row in rows if holds(row)]
     exact = [is_exact(row) for row in ran if is_exact(row) is not None]
-    beside = [peers[row.library, row.model] for row in rows if (row.library, row.model) in peers]
     fine = [row for row in beside if peer_holds(row)]
     cells = [f"{len(ran)} of {len(rows)}", f"{sum(map(bool, exact))} of {len(exact)}", median(row.kept for row in ran)]
     cells += [str(sum(map(over, ran))), ratio(lambda row: row.trace, ran), ratio(lambda row: row.choose, ran)]
@@ -71,12 +71,18 @@ HEAD = (
 )
 
 
-def table(rows: list[zoo_prune.Row], peers: dict[tuple[str, str], zoo_peer.Row]) -> str:
+def by_suite(rows: Iterable[Any]) -> dict[str, list[Any]]:
     kinds = torchvision_kinds()
-    suites: dict[str, list[zoo_prune.Row]] = {name: [] for name in SUITES}
+    suites: dict[str, list[Any]] = {name: [] for name in SUITES}
     for row in rows:
         suites[suite_of(row.library, row.model, kinds)].append(row)
-    lines = [f"| {name} | {' | '.join(told(found, peers))} |" for name, found in suites.items() if found]
+    return suites
+
+
+def table(rows: list[zoo_prune.Row], peers: list[zoo_peer.Row]) -> str:
+    beside = by_suite(peers)
+    suites = by_suite(rows).items()
+    lines = [f"| {name} | {' | '.join(told(found, beside[name]))} |" for name, found in suites if found or beside[name]]
     return "\n".join([HEAD, *lines, f"| **all** | {' | '.join(told(rows, peers))} |"])
 
 
@@ -115,7 +121,7 @@ def main() -> None:
         path = RESULTS / study.file
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         found[study.file] = {(row.library, row.model): row for row in read(lines, study.row)}
-    rows, peers = list(found["zoo_prune.csv"].values()), found["zoo_peer.csv"]
+    rows, peers = (list(found[name].values()) for name in ("zoo_prune.csv", "zoo_peer.csv"))
     whole = table(rows, peers)
     measured = f"{len(rows)} of {sum(1 for _ in as_used())} models measured, {len(peers)} by Torch-Pruning"
     text = f"{INTRODUCTION}\n{measured}. {versions()}.\n\n{whole}\n\n## What is otherwise\n\n{exceptions(rows)}\n\n"
@@ -126,13 +132,13 @@ def main() -> None:
     print(text)
 
 
-def short(rows: list[zoo_prune.Row], peers: dict[tuple[str, str], zoo_peer.Row]) -> str:
-    """The README's table: who gets how far."""
-    kinds = torchvision_kinds()
+def short(rows: list[zoo_prune.Row], peers: list[zoo_peer.Row]) -> str:
+    """The README's table: who gets how far, of the models measured."""
+    beside = by_suite(peers)
     lines = ["| half of every group pruned | torchsurgery | Torch-Pruning |", "|---|--:|--:|"]
-    for name in SUITES:
-        cells = told([row for row in rows if suite_of(row.library, row.model, kinds) == name], peers)
-        if not cells[0].endswith("of 0"):
+    for name, found in by_suite(rows).items():
+        if found:
+            cells = told(found, beside[name])
             lines.append(f"| {name} | {cells[0]} | {cells[6]} |")
     return "\n".join(lines)
 

@@ -147,12 +147,10 @@ def test_the_report_tells_both(zoo):
         zoo.Row("timm", "b: b", kept=0.8, due=0.3, choose=4.0, frozen="9× softmax", **fine),
         zoo.Row("timm", "c: c", problem="no"),
     ]
-    peers = {
-        ("timm", "a: a"): zoo_peer.Row(
-            "timm", "a: a", kept=0.3, forward=1.0, graph=2.0, step=3.0, runs="yes", learns="yes"
-        ),
-        ("timm", "b: b"): zoo_peer.Row("timm", "b: b", runs="yes", learns="yes", lost="ties"),
-    }
+    peers = [
+        zoo_peer.Row("timm", "a: a", kept=0.3, forward=1.0, graph=2.0, step=3.0, runs="yes", learns="yes"),
+        zoo_peer.Row("timm", "b: b", runs="yes", learns="yes", lost="ties"),
+    ]
     assert zoo_report.told(rows, peers) == ["2 of 3", "2 of 2", "0.53", "1", "0.50", "2.00", "1 of 2", "5.00"]
     assert zoo_report.exceptions(rows).splitlines() == [
         "- timm b: b: 0.80 left, 0.30 due: 9× softmax",

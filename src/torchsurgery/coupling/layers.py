@@ -303,9 +303,10 @@ def pooling(call: Call) -> None:
 
 @serves("grid_sampler grid_sampler_2d grid_sampler_3d")
 def grid_sampler(call: Call) -> None:
-    """Positions are sampled, channels pass."""
+    """Positions are sampled, channels pass; each picture has a grid of its own, which may stand for a head."""
     x, grid = call.args[:2]
     axes = call.axes(x)
+    call.tie(axes[0], call.axes(grid)[0])
     for axis in (*axes[2:], *call.axes(grid)[1:]):
         call.freeze(axis, "positions of grid_sampler")
     call.give(call.out, [*axes[:2], *(call.fixed(n, "positions of grid_sampler") for n in call.out.shape[2:])])
