@@ -229,13 +229,15 @@ class _Solver:
         """
         for a, b, c, d in ((*mine, *theirs), (*mine[::-1], *theirs[::-1])):
             columns = parts[some, a], parts[some, b], parts[others, c], parts[others, d]
-            if columns[2].tobytes() in self.divided:
+            # One factor may be divided by several others: by the heads of two scales, say.
+            key = b"".join(column.tobytes() for column in columns)
+            if key in self.divided:
                 return False
             if not (_determines(columns[2], columns[0]) and _determines(columns[1], columns[3])):
                 continue
             names, k = np.unique(_components(columns[1], columns[2]), return_inverse=True)
             if len(names) > 1 and _one_pattern(columns[2], _paired(columns[0], k)):
-                self.divided.add(columns[2].tobytes())
+                self.divided.add(key)
                 fresh = self._fresh(len(names))[k.reshape(-1)]
                 self._refine(self.c[others, c], np.stack([self.c[some, a], fresh], 1), others)
                 self._refine(self.c[some, b], np.stack([fresh, self.c[others, d]], 1), some)
