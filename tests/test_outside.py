@@ -105,7 +105,7 @@ def test_what_a_decorated_forward_wraps_is_looked_into(layer):
 
 def test_globals_that_a_forward_names_are_looked_at():
     paths = sorted(reference.path for reference in found(UsesGlobals(), GLOBAL_LAYER))
-    assert paths == ["test_outside.GLOBAL_LAYER", "test_outside.GLOBAL_LIST[0]"]
+    assert paths == [f"{__name__}.GLOBAL_LAYER", f"{__name__}.GLOBAL_LIST[0]"]
 
 
 def test_a_name_of_the_module_stands_before_the_attribute(layer):

@@ -212,11 +212,12 @@ def perform(
         PlanError: if the model is no longer what it was when the changes were planned.
         VerificationError: if the check fails.
     """
-    changes = [change for item in planned for change in item.changes]
-    placed = _refuse_if_stale(model, changes)
-    steps = [step for change in changes for step in change.steps]
-    steps += further
-    recording = None if operations is None else history.Recording(model, operations, changes)
+    with collection_paused():
+        changes = [change for item in planned for change in item.changes]
+        placed = _refuse_if_stale(model, changes)
+        steps = [step for change in changes for step in change.steps]
+        steps += further
+        recording = None if operations is None else history.Recording(model, operations, changes)
     restores: list[Restore] = []
     entry: history.Entry | None = None
     try:
@@ -224,8 +225,8 @@ def perform(
             for step in steps:
                 restores.append(step.snapshot())
                 step.apply()
-        record = None if recording is None else recording.done()
-        entry = history.remember(model, _brought(changes), widths_changed, record)
+            record = None if recording is None else recording.done()
+            entry = history.remember(model, _brought(changes), widths_changed, record)
         _forget_graphs(model)
         recount_buffers(model)
         if confirm is not None:

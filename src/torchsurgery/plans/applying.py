@@ -39,7 +39,8 @@ class Applying(Planning):
                 gives another shape (tried without computing, where the model's inputs are known or can be told).
             VerificationError: if the check fails. Nothing has changed then.
         """
-        confirm = rehearsal(self.draft.model, self.changes, self.example_inputs) if check is None else None
+        tells = check is None and not self.keeps_states
+        confirm = rehearsal(self.draft.model, self.changes, self.example_inputs) if tells else None
         return self._done(self.operations, optimizer, ema, None if check is False else check, confirm)
 
     def _done(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -163,23 +164,28 @@ def signature_of_model(model: nn.Module, modules: list[nn.Module] | None = None)
     found: list[Any] = []
     todo: list[nn.Module | None] = [model]
     seen: set[nn.Module] = set()
-    while todo:  # written out, since there may be thousands
+    while todo:  # written out, and one flat list, since there may be thousands
         module = todo.pop()
         if module is None or module in seen:
             continue
         state = module.__dict__
-        children, parameters = state["_modules"], state["_parameters"]
-        if children:  # a layer of several names may be looked at twice
+        found.append(module.__class__)
+        if children := state.get("_modules"):  # a layer of several names may be looked at twice; TorchScript has none
             seen.add(module)
             todo.extend(children.values())
-        try:
-            shapes = [None if p is None else p.shape for p in parameters.values()] if parameters else None
-        except RuntimeError:  # of parameters that have none before the first call
-            shapes = None
-        found.append((module.__class__, *children, *parameters, *state["_buffers"], shapes))
+            found.extend(children.keys())
+        for key, parameter in state.get("_parameters", {}).items():
+            found.append(key)
+            found.append(parameter.shape if parameter.__class__ is nn.Parameter else _shape_of(parameter))
+        if buffers := state.get("_buffers"):
+            found.extend(buffers)
         if modules is not None:
-            modules.append(module)
+            modules += [module] * (len(found) - len(modules))
     return found
+
+
+def _shape_of(parameter: Tensor | None) -> torch.Size | None:
+    return None if parameter is None or is_lazy(parameter) else parameter.shape
 
 
 def first_other(model: nn.Module, signature: Sequence[Any]) -> str | None:
