@@ -48,7 +48,7 @@ class ByAmount(Choice):
             for bundle in chosen:
                 if bundle.number not in done:
                     done.add(bundle.number)
-                    dead |= self.lowest(bundle, self._removable(bundle, amount, units[bundle.number]))
+                    dead[self.lowest(bundle, self._removable(bundle, amount, units[bundle.number]))] = True
             self.refuse_ignored(name, self._with_bundles(chosen))
             if not chosen and isinstance(amount, int):
                 self._refuse_number(name, able, amount, units)
@@ -132,7 +132,7 @@ class ByAmount(Choice):
             return self._ranked(chosen, float(amount or 0.0))
         dead = np.zeros(self.classes.count, bool)
         for bundle in chosen:
-            dead |= self.lowest(bundle, self._removable(bundle, amount))
+            dead[self.lowest(bundle, self._removable(bundle, amount))] = True
         return dead
 
     def _ranked(self, bundles: Sequence[Bundle], share: float) -> Flags:
@@ -142,19 +142,17 @@ class ByAmount(Choice):
         dead = np.zeros(self.classes.count, bool)
         for bundle, scores in zip(bundles, relative, strict=True):
             number = min(int((scores < threshold).sum()), self._most(bundle))
-            dead |= self.lowest(bundle, self._rounded(bundle, number))
+            dead[self.lowest(bundle, self._rounded(bundle, number))] = True
         return dead
 
     # --- scores
 
-    def lowest(self, bundle: Bundle, number: int) -> Flags:
+    def lowest(self, bundle: Bundle, number: int) -> Axis:
         """The `number` channels of each of its families that matter least."""
-        dead = np.zeros(self.classes.count, bool)
         if number <= 0:
-            return dead
-        for members, scores in zip(bundle.families, self._family_scores(bundle), strict=True):
-            dead[members[np.argsort(scores, kind="stable")[:number]]] = True
-        return dead
+            return np.zeros(0, np.int64)
+        scored = zip(bundle.families, self._family_scores(bundle), strict=True)
+        return np.concatenate([members[np.argsort(scores, kind="stable")[:number]] for members, scores in scored])
 
     def _bundle_scores(self, bundle: Bundle) -> Scores:
         total: Scores = np.sum([np.sort(scores) for scores in self._family_scores(bundle)], axis=0)

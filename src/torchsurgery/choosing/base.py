@@ -140,13 +140,13 @@ class Choice:
                 self.trials -= 1
                 trial: Flags = dead.copy()
                 trial[np.concatenate(bundle.families)] = False
-                trial |= self.lowest(bundle, number)
+                trial[self.lowest(bundle, number)] = True
                 again = _unsolved(Remains(self.coupling, trial))
                 if again is None or again.where.module != error.where.module:
                     return trial
         return None
 
-    def lowest(self, bundle: Bundle, number: int) -> Flags:
+    def lowest(self, bundle: Bundle, number: int) -> Axis:
         """The prime classes of so many channels of a bundle, those that matter least."""
         raise NotImplementedError
 

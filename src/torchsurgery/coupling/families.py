@@ -126,14 +126,20 @@ class Families:
 
     def owner(self, classes: Axis, members: Axis) -> Axis:
         """For each of some classes which of `members` it depends on, by its place among them, or −1."""
-        place = np.full(self.classes.count, -1, np.int64)
+        place = self._scratch
         place[members] = np.arange(len(members))
         row = self._row_of[classes]
         owner = np.where(row < 0, place[classes], -1)
         deep = row >= 0
         if deep.any():
             owner[deep] = np.where(self.classes.primes[row[deep]] > 0, place[self.classes.primes[row[deep]]], -1).max(1)
+        place[members] = -1
         return owner
+
+    @cached_property
+    def _scratch(self) -> Axis:
+        """−1 for each class; whoever writes to it puts it back: a new one for each question would take longer."""
+        return np.full(self.classes.count, -1, np.int64)
 
     def touches(self, classes: Axis, channels: Axis) -> Flags:
         """Which of some classes go if one of `channels` does."""

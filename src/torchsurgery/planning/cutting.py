@@ -44,7 +44,9 @@ def cut_all(scene: Scene, edit: Recut) -> list[Change]:
     """
     slices, attributes = _sliced(scene.draft, edit), _by_module(edit)
     configs: _Configs = {}
-    return [_change(scene, place, slices, attributes, edit, configs) for place in scene.places]
+    verb: Kind = "prune" if isinstance(edit, Prune) else "widen"
+    kinds = dict.fromkeys(edit.layers, verb)
+    return [_change(scene, place, slices, attributes, configs, verb, kinds) for place in scene.places]
 
 
 class _Slice:
@@ -133,8 +135,9 @@ def _change(
     place: Place,
     slices: Mapping[int, _Slice],
     attributes: Mapping[str, Mapping[str, Any]],
-    edit: Recut,
     configs: _Configs,
+    verb: Kind,
+    kinds: Mapping[str, Kind],
 ) -> Change:
     old = place.module
     new = _copied(old)
@@ -145,10 +148,8 @@ def _change(
     told += _told_integers(place, old, attributes)
     placement = by_becoming(scene, place, new)
     steps: list[Step] = [*_refreshing(old, new, origins), Follow((new,), placement.standing), *placement.steps]
-    verb: Kind = "prune" if isinstance(edit, Prune) else "widen"
-    kind: Kind = "follow" if set(edit.layers).isdisjoint(place.names) else verb
     return Change(
-        kind,
+        next((kinds[name] for name in place.names if name in kinds), "follow"),
         place.names,
         shell(old),
         new,
