@@ -1,6 +1,7 @@
 """What the examples in docstrings find there: `ts`, `torch`, `nn`, a `model` of their own and its inputs `x`."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -39,3 +40,11 @@ def pytest_ignore_collect(collection_path: Path):
     if collection_path.name == "__main__.py" or (shared and not collection_path.name.startswith("test_")):
         return True
     return None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]):
+    """The workers of a parallel run must find tests of the same names, and an address differs in each."""
+    strange = [item.nodeid for item in items if re.search(r" at 0x[0-9a-f]{6,}", item.nodeid)]
+    if strange:
+        raise pytest.UsageError(f"give ids= to these, an address is in their names:\n  {strange[0]}")

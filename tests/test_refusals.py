@@ -105,7 +105,7 @@ def test_part_of_what_goes_together():
         ({"amount": 0.5, "by": lambda slices: torch.full((8,), torch.nan)}, "by= answers numbers for 0.weight"),
         ({"amount": 0.01}, "nothing of Sequential can be pruned so"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
 def test_arguments_that_do_not_go_together(given, first):
     call = {"target": "0", "example_inputs": X, **given}
