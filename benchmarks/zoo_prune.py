@@ -98,7 +98,8 @@ def _measured(row: Row, subject: Subject) -> Row:
     row = replace(row, params=sum(p.numel() for p in model.parameters()), groups=len(coupling.groups))
     row = replace(row, forward=forward, trace=trace, choose=chosen, unknown=" ".join(coupling.unknown))
     row = replace(row, due=round(share_due(coupling, model), 3), frozen=reasons(coupling))
-    learning = gradients(model, args, kwargs)
+    lesson = subject.training(model) if subject.training else (args, kwargs)
+    learning = gradients(model, *lesson, training=subject.training is not None)
     plan = ts.plan(model, inputs).prune(amount=0.5, outputs=logits)
     row = replace(row, left="; ".join(dict.fromkeys(plan.planned[0].left.values()))[:200])
     done = plan.apply()
@@ -107,7 +108,7 @@ def _measured(row: Row, subject: Subject) -> Row:
     # How many boxes a detector finds is a matter of values.
     first = 0 if subject.training is None else 1
     row = replace(row, runs=yes([t.shape[first:] for t in after] == [t.shape[first:] for t in before]))
-    row = replace(row, learns=yes(gradients(model, args, kwargs) >= learning))
+    row = replace(row, learns=yes(gradients(model, *lesson, training=subject.training is not None) >= learning))
     done.undo()
     row = replace(row, undone=yes(all(map(same, before, answer_of(model, args, kwargs)))))
     return replace(row, error=exactness(model, args, kwargs))
@@ -162,22 +163,25 @@ def same(one: Tensor, other: Tensor) -> bool:
     return torch.equal(one, other) or bool(torch.allclose(one, other, 0, 0, equal_nan=True))
 
 
-def gradients(model: nn.Module, args: Any, kwargs: Any) -> set[str]:
-    """The parameters that get a gradient, in eval; in train where a model refuses to learn in eval."""
+def gradients(model: nn.Module, args: Any, kwargs: Any, training: bool = False) -> set[str]:
+    """The parameters that get a gradient, in eval; in train where a model wants that, or refuses to learn in eval."""
+    statistics = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
-        return _gradients(model, args, kwargs)
+        return _gradients(model.train(training), args, kwargs)
     except Exception:
-        model.train()
         try:
-            return _gradients(model, args, kwargs)
+            return _gradients(model.train(), args, kwargs)
         except Exception:  # it can't at all, as a quantized one, or one that writes over what it needs
             return set()
     finally:
         model.eval()
         model.zero_grad()
+        for buffer, value in statistics:
+            buffer.copy_(value)
 
 
 def _gradients(model: nn.Module, args: Any, kwargs: Any) -> set[str]:
+    torch.manual_seed(0)
     model.zero_grad()
     loss = sum(t.double().sum() for t in tensors_in(model(*args, **kwargs)) if t.requires_grad)
     if isinstance(loss, Tensor):
