@@ -1,16 +1,19 @@
 """What saves and recipes stand: wrong bases, hostile recipes, flipped bits, kills, a full disk; and how fast a load is.
 
-    python benchmarks/keep.py                    everything; rewrites results/keep.md (a few minutes)
-    python benchmarks/keep.py --fuzz 1000000     as before a release (half an hour)
-    python benchmarks/keep.py --only kills       one of it, printed and not written
+    python benchmarks/keep.py                      everything; rewrites results/keep.md (a few minutes)
+    python benchmarks/keep.py --only kills         one of it, printed and not written
+    python benchmarks/keep.py --only fuzz --fuzz 1000000 --seed 7 --jobs 16
+                                                   as before a release; its last line goes into results/fuzz.jsonl
 
-Works on POSIX systems: processes are forked and killed. Nothing is printed that was not counted here.
+Works on POSIX systems: processes are forked and killed. Nothing is printed that was not counted here. For what is
+fuzzed, PyTorch is enough.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import platform
 import random
 import shutil
@@ -20,8 +23,9 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -70,10 +74,31 @@ def fuzz(options: argparse.Namespace, folder: Path) -> str:
     """Recipes with bytes, members and types changed: errors other than RecipeError, imports, processes."""
     import fuzzing
 
-    good, foreign = fuzzing.run(options.fuzz, options.seed)
-    for error, data in foreign[:3]:
-        print(error, data, file=sys.stderr)
-    return f"{len(foreign)} of {options.fuzz:,} (of which {good:,} could be replayed)"
+    counts = [options.fuzz // options.jobs + (job < options.fuzz % options.jobs) for job in range(options.jobs)]
+    began = time.perf_counter()
+    with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
+        parts = pool.starmap(fuzzing.run, [(count, f"{options.seed}.{job}") for job, count in enumerate(counts)])
+    found = {kind: sum((part[kind] for part in parts), type(parts[0][kind])()) for kind in parts[0]}
+    for what in (found["foreign"] + found["imports"])[:3]:
+        print(*what, file=sys.stderr)
+    told = {kind: value if isinstance(value, int) else len(value) for kind, value in found.items()}
+    told |= {"seed": options.seed, "jobs": options.jobs, "seconds": round(time.perf_counter() - began)}
+    told |= {"python": platform.python_version(), "torch": str(torch.__version__)}
+    print(json.dumps(told), flush=True)
+    return _fuzzed(told)
+
+
+def _fuzzed(told: dict[str, Any]) -> str:
+    """What a run of the fuzzing came to, of this process or of another machine."""
+    bad = f"{told['foreign']} foreign errors, {told['imports']} imports"
+    return f"{bad} in {told['tried']:,} (of which {told['replayed']:,} could be replayed)"
+
+
+def _fuzzed_elsewhere() -> Iterator[str]:
+    """Rows of the runs whose last lines were put into results/fuzz.jsonl."""
+    for path in (HERE / "results").glob("fuzz.jsonl"):
+        for told in map(json.loads, path.read_text().splitlines()):
+            yield f"| the same with Python {told['python']}, torch {told['torch']} | 0 | {_fuzzed(told)} |"
 
 
 def bits(options: argparse.Namespace, folder: Path) -> str:
@@ -212,6 +237,7 @@ def main() -> None:
     parser.add_argument("--bits", type=int, default=10_000, help="how many bits are flipped")
     parser.add_argument("--kills", type=int, default=200, help="how often a save is killed")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="processes that change recipes")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
@@ -226,6 +252,7 @@ def main() -> None:
             print(rows[-1], flush=True)
     if options.only is None:
         head = f"torch {torch.__version__}, Python {platform.python_version()}, {platform.system()}"
+        rows += list(_fuzzed_elsewhere())
         table = "\n".join(["| measure | to reach | measured |", "|---|---|---|", *rows])
         (HERE / "results" / "keep.md").write_text(
             f"# What saves and recipes stand\n\nWritten by `python benchmarks/keep.py`; {head}.\n\n{table}\n"

@@ -132,26 +132,43 @@ def mutated(document, draw):
     return data
 
 
+def mutated_tensors(tensors, draw):
+    """The lists of indices, one in ten of them changed: gone, of other numbers, types or shapes."""
+    if not tensors or draw.random() < 0.9:
+        return tensors
+    key = draw.choice(sorted(tensors))
+    old = tensors[key]
+    new = draw.choice(
+        [
+            old.flip(0), old[:0], old[:-1], old.repeat(3), old + 1, old - 1, -old - 5, old * 10**9, old[None],
+            old.sum(), old.double() / 0, old.double() * 0.5, old.int(), old > 0, old.to(torch.complex64),
+            torch.full((1,), 2**62),
+        ]
+    )  # fmt: skip
+    others = {name: tensor for name, tensor in tensors.items() if name != key}
+    return {**others, draw.choice([key, key, key + "9", "x", "0/"]): new} if draw.random() < 0.9 else others
+
+
+FORBIDDEN = (
+    "import",
+    "os.system",
+    "os.exec",
+    "subprocess.Popen",
+    "socket.connect",
+    "pickle.find_class",
+    "ctypes.dlopen",
+)
+
+
 class Watch:
     """Notes what the interpreter does that no recipe may make it do."""
-
-    EVENTS = (
-        "import",
-        "open",
-        "exec",
-        "compile",
-        "os.system",
-        "subprocess.Popen",
-        "socket.connect",
-        "pickle.find_class",
-    )
 
     def __init__(self):
         self.on, self.seen = False, []
         sys.addaudithook(self)
 
     def __call__(self, event, args):
-        if self.on and event in self.EVENTS:
+        if self.on and event in FORBIDDEN:
             self.seen.append((event, str(args[0])[:200]))
 
 
@@ -168,32 +185,34 @@ def tried(data, tensors, base):
 
 
 def run(count, seed=0):
-    """Try so many; answers how many could be replayed, and what else was raised or done, with the recipe at fault."""
+    """Try so many; answers what was tried and replayed, and what else was raised or done, with the recipe at fault."""
     with torch.device("meta"):
         base = Net().eval()
     known = list(seeds())
     for document, tensors in known:
         assert tried(json.dumps(document).encode(), tensors, base), document
-    draw, watch, good, foreign = random.Random(seed), WATCH, 0, []
+    draw, watch = random.Random(seed), WATCH
+    found = {"tried": count, "replayed": 0, "foreign": [], "imports": []}
     for _ in range(count):
         document, tensors = draw.choice(known)
-        data = mutated(document, draw)
+        data, tensors = mutated(document, draw), mutated_tensors(tensors, draw)
         watch.seen.clear()
         watch.on = True
         try:
-            good += tried(data, tensors, base)
+            found["replayed"] += tried(data, tensors, base)
         except Exception as error:
             watch.on = False
-            foreign.append((repr(error)[:300], data))
+            found["foreign"].append((repr(error)[:300], data))
         finally:
             watch.on = False
-        # What torch itself looks up when it is used for the first time has nothing to do with the recipe.
-        done = [
-            (e, a) for e, a in watch.seen if not (e == "import" and a.split(".")[0] in ("torch", "sympy", "_ctypes"))
-        ]
-        if any(event in ("import", "os.system", "subprocess.Popen", "pickle.find_class") for event, _ in done):
-            foreign.append((repr(done[:3]), data))
-    return good, foreign
+        if done := [row for row in watch.seen if row[0] in FORBIDDEN and not of_torch(*row)]:
+            found["imports"].append((repr(done[:3]), data))
+    return found
+
+
+def of_torch(event, what):
+    """What torch itself looks up when it is used for the first time has nothing to do with the recipe."""
+    return event == "import" and what.split(".")[0] in ("torch", "sympy", "_ctypes")
 
 
 WATCH = Watch()
