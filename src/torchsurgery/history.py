@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 
-from .changes import Change
+from .changes import Change, Planned
 from .errors import RecipeError
 from .recipes import Operation, Recipe
 from .recipes.structure import (
@@ -26,6 +27,15 @@ from .recipes.structure import (
 from .tree import uncompiled
 
 
+class Done(Protocol):
+    """What can be taken back for a while: a `Surgery`."""
+
+    @property
+    def planned(self) -> tuple[Planned, ...]: ...
+
+    def taken_back(self) -> AbstractContextManager[nn.Module]: ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
     """One surgery on one model.
@@ -34,11 +44,13 @@ class Entry:
         layers: The layers that it brought, while they live.
         widths_changed: Whether one of them gives another width than the layer before.
         record: What was done and what came of it, as data.
+        surgery: What can be taken back, as long as somebody holds it.
     """
 
     layers: tuple[weakref.ref[nn.Module], ...]
     widths_changed: bool = False
     record: Record | None = None
+    surgery: weakref.ref[Done] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,10 +91,15 @@ _ENTRIES: weakref.WeakKeyDictionary[nn.Module, list[Entry]] = weakref.WeakKeyDic
 
 
 def remember(
-    model: nn.Module, modules: Iterable[nn.Module], widths_changed: bool = False, record: Record | None = None
+    model: nn.Module,
+    modules: Iterable[nn.Module],
+    widths_changed: bool = False,
+    record: Record | None = None,
+    surgery: Done | None = None,
 ) -> Entry:
     """Note a surgery; answers its entry, for `is_last` and `forget`."""
-    entry = Entry(tuple(weakref.ref(module) for module in modules), widths_changed, record)
+    held = None if surgery is None else weakref.ref(surgery)
+    entry = Entry(tuple(weakref.ref(module) for module in modules), widths_changed, record, held)
     _ENTRIES.setdefault(model, []).append(entry)
     return entry
 
@@ -126,6 +143,11 @@ def altered(model: nn.Module) -> list[nn.Module]:
     """The layers that surgeries have brought into `model` and that still live, in order, each once."""
     found = (ref() for entry in _ENTRIES.get(model, []) for ref in entry.layers)
     return list(dict.fromkeys(layer for layer in found if layer is not None))
+
+
+def in_force(model: nn.Module) -> list[Done | None]:
+    """The surgeries that are in force on `model`, in order; None for those that nobody holds any more."""
+    return [None if entry.surgery is None else entry.surgery() for entry in _ENTRIES.get(model, [])]
 
 
 def widths_changed(model: nn.Module) -> bool:

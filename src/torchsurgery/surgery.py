@@ -220,27 +220,29 @@ def perform(
         recording = None if operations is None else history.Recording(model, operations, changes)
     restores: list[Restore] = []
     entry: history.Entry | None = None
+    state: list[_State] = []
     try:
         with collection_paused():
             for step in steps:
                 restores.append(step.snapshot())
                 step.apply()
             record = None if recording is None else recording.done()
-            entry = history.remember(model, _brought(changes), widths_changed, record)
+            surgery = Surgery(model, tuple(planned), type(model).__name__, sizes, state, record)
+            entry = history.remember(model, _brought(changes), widths_changed, record, surgery)
+            state.append(_State(restores, placed, entry, _whereabouts(model)))
         _forget_graphs(model)
         recount_buffers(model)
         if confirm is not None:
             confirm()
         if check is not None:
             run_check(model, check)
-        state = _State(restores, placed, entry, _whereabouts(model))
     except BaseException:
         _restore_all(restores)
         if entry is not None:
             history.forget(model, entry)
             recount_buffers(model)
         raise
-    return Surgery(model, tuple(planned), type(model).__name__, sizes, [state], record)
+    return surgery
 
 
 def _brought(changes: Sequence[Change]) -> Iterator[nn.Module]:

@@ -7,6 +7,7 @@ Files:
     trials.py        one model with its inputs, ready to be run in any mode
     inference.py     forward runs, finite, deterministic, every new layer called, fast paths agree
     gradients.py     gradients reach, and in-place neighbours
+    zeroed.py        what was pruned, against the model before with zeros in the places that went
     checking.py      check()
 """
 

@@ -111,12 +111,18 @@ def _parts(value: Any) -> Iterable[Any]:
     return list(getattr(value, "__dict__", {}).values())
 
 
-def copied(value: Any) -> Any:
-    """A copy of a model's inputs that a forward may write into; a tensor given twice is one in the copy, too."""
+def copied(value: Any, dtype: torch.dtype | None = None) -> Any:
+    """A copy of a model's inputs that a forward may write into; a tensor given twice is one in the copy, too.
+
+    Args:
+        value: Tensors, in containers of any kind.
+        dtype: What floating-point tensors become; by default they keep theirs.
+    """
     memo: dict[int, Any] = {}
     for tensor in tensors_in(value):
         with torch.no_grad():
-            memo[id(tensor)] = tensor.detach().clone().requires_grad_(tensor.requires_grad)
+            becomes = dtype if tensor.is_floating_point() else None
+            memo[id(tensor)] = tensor.detach().clone().to(becomes or tensor.dtype).requires_grad_(tensor.requires_grad)
     try:
         return copy.deepcopy(value, memo)
     except Exception:

@@ -1,0 +1,149 @@
+"""What was pruned, in numbers: the model as it was, with zeros in the places that went, answers the same.
+
+Where nothing mixes channels this holds to the last digits, and it looks at nothing that the pruning was planned by: an
+index that is swapped, a head that is shifted or an integer that is stale gives other numbers, whatever the trace says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from .. import history
+from ..edits import Prune, Recut
+from ..errors import VerificationError
+from ..origins import Sliced, evaluate, is_plain_float
+from .observing import copied, difference, is_finite, tensors_in
+from .results import Finding, fails, holds, listing, remark
+from .trials import Trial
+
+TOLERANCE = 1e-9
+_NAME = "pruned equals zeroed"
+
+
+def zeroed(trial: Trial) -> Iterator[Finding]:
+    """Hold a model that was pruned last against what it was, with zeros in the places that went, in float64."""
+    surgeries = history.in_force(trial.model)
+    edits = [_prunings(done) for done in surgeries]
+    if not any(edits):
+        return
+    done = surgeries[-1]
+    why_not = _why_not(trial, done, edits[-1])
+    if done is None or why_not:
+        yield remark(_NAME, f"not compared: {why_not}")
+    else:
+        yield _compared(trial, done, edits[-1][0])
+
+
+def _prunings(done: history.Done | None) -> list[Prune]:
+    return [planned.edit for planned in done.planned if isinstance(planned.edit, Prune)] if done else []
+
+
+def _why_not(trial: Trial, done: history.Done | None, edits: list[Prune]) -> str | None:
+    if done is None or not edits:
+        return "only the last surgery can be taken back for it, as long as it is held"
+    if len(done.planned) > 1:
+        return "pruned in one plan with other edits"
+    if edits[0].mixing:
+        return f"{listing(list(edits[0].mixing), 2)} goes over what went"
+    if trial.on_meta or trial.sharded or not trial.snapshot.copied:
+        return "no numbers at hand" if trial.on_meta else "too large, or sharded"
+    return None
+
+
+def _compared(trial: Trial, done: history.Done, edit: Prune) -> Finding:
+    try:
+        left, coarse = _answers(trial.model, trial, {})
+        again, _ = _answers(trial.model, trial, {}, seed=1)
+    except Exception as error:
+        return remark(_NAME, f"not compared: does not run in float64 ({type(error).__name__})")
+    now = {name: tensor.detach().clone() for name, tensor in _tensors(trial.model).items() if name in edit.kept}
+    try:
+        with done.taken_back() as model:
+            whole, _ = _answers(model, trial, _with_zeros(model, edit, now))
+    except Exception as error:
+        return remark(_NAME, f"not compared: the model before can't be run any more ({type(error).__name__})")
+    # What isn't asked to keep its shape may be narrower: hidden states that are answered beside the logits.
+    pairs = [(a, b) for a, b in zip(left, whole, strict=False) if a.shape == b.shape]
+    if not pairs or not is_finite(whole) or difference(left, again) > TOLERANCE:
+        return remark(_NAME, "not compared: random, not finite, or no answer of the same shape")
+    return _found(edit, max(difference(a, b) for a, b in pairs), coarse)
+
+
+def _found(edit: Recut, far: float, coarse: float) -> Finding:
+    allowed = max(TOLERANCE, coarse)
+    if far > allowed:
+        return _differs(edit, far, allowed)
+    exactly = f"to {far:.0e}" if far else "bit for bit"
+    return holds(_NAME, f"they agree {exactly} in float64{', but for what it computes in less' if coarse else ''}")
+
+
+def _differs(edit: Recut, far: float, allowed: float) -> Finding:
+    name = next(iter(edit.layers), "")
+    error = VerificationError(
+        f"the pruned model answers otherwise than the one before with zeros in the places that went ({name}).",
+        f"expected: answers that agree to {allowed:.0e} in float64, since nothing mixes these channels",
+        f"got: a difference of {far:.0e}",
+        name=name,
+        expected=allowed,
+        got=far,
+        way_out=f"take it back with  .undo()  and leave this layer out with  ignore={name!r}",
+    )
+    return fails(_NAME, error)
+
+
+def _answers(
+    model: nn.Module, trial: Trial, values: Mapping[str, Tensor], seed: int = 0
+) -> tuple[tuple[Tensor, ...], float]:
+    """What a model answers in float64 with some tensors set, and how coarse the coarsest numbers are that it made."""
+    args, kwargs = copied((trial.args, dict(trial.kwargs)), torch.float64)
+    other = Trial.of(model, args, kwargs, ())
+    with other.kept():
+        torch.manual_seed(seed)
+        for name, tensor in _tensors(model).items():
+            value = values.get(name, tensor).detach()
+            tensor.data = value.double() if is_plain_float(value) else value
+        with _Coarsest() as coarsest:
+            return other.results(grad=False), coarsest.allowed
+
+
+def _with_zeros(model: nn.Module, edit: Recut, now: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors as they were before they were cut: with today's numbers where these are left, and zeros elsewhere."""
+    tensors = _tensors(model)
+    return {name: _spread(name, tensors[name], edit, now[name]) for name in edit.kept if name in now}
+
+
+def _spread(name: str, old: Tensor, edit: Recut, now: Tensor) -> Tensor:
+    places = torch.arange(old.numel(), device=old.device).reshape(old.shape)
+    left = evaluate(Sliced.of(name, edit.kept[name], tuple(old.shape)), {name: places}).flatten()
+    # Whole numbers are tables, to be read at these places; a variance of zero is another thing than none.
+    blank = is_plain_float(old) and not name.endswith("running_var")
+    whole = torch.zeros_like(old) if blank else old.detach().clone()
+    whole = whole.contiguous().flatten()
+    whole[left] = now.to(whole.device, whole.dtype).flatten()
+    return whole.reshape(old.shape)
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    parameters = model.named_parameters(remove_duplicate=False)
+    return {**dict(parameters), **dict(model.named_buffers(remove_duplicate=False))}
+
+
+class _Coarsest(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees in which precision a run computes: some code casts to float32 whatever the model's dtype."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.allowed = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        answer = func(*args, **(kwargs or {}))
+        for tensor in tensors_in(answer):
+            if is_plain_float(tensor) and tensor.dtype is not torch.float64:
+                self.allowed = max(self.allowed, math.sqrt(torch.finfo(tensor.dtype).eps))
+        return answer
