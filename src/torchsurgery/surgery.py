@@ -24,6 +24,7 @@ from .html import edits_shown, save
 from .layers.assembling import sources_of
 from .layers.building import tensors_of
 from .origins import Same
+from .progress import each
 from .recipes import Operation, Recipe
 from .reports import gather
 from .stats import Size, size_of
@@ -223,7 +224,7 @@ def perform(
     state: list[_State] = []
     try:
         with collection_paused():
-            for step in steps:
+            for step in each(steps, "applying"):
                 restores.append(step.snapshot())
                 step.apply()
             record = None if recording is None else recording.done()

@@ -113,32 +113,39 @@ def test_text_is_no_json(screens):
 
 def test_progress_is_shown_when_it_takes_a_while(screens):
     _, err = screens()
-    for _ in Terminal(delay=0).steps(range(8), "planning"):
-        time.sleep(0.1)
+    with Terminal(delay=0).busy("planning", 8) as advance:
+        for _ in range(4):
+            time.sleep(0.1)
+            advance(1)
     assert "planning" in err.shown
-    assert "/8" in err.shown
+    assert "/8 · " in err.shown
     assert "/s · " in err.shown
     assert " s left" in err.shown
 
 
-def test_work_of_unknown_length(screens):
-    _, err = screens()
-    with Terminal(delay=0).busy("building"):
-        time.sleep(0.3)
-    assert "building" in err.shown
-
-
 def test_no_progress_for_what_is_done_at_once(screens):
     _, err = screens()
-    assert list(Terminal().steps(iter("ab"), "planning")) == ["a", "b"]
+    with Terminal().busy("planning", 1) as advance:
+        advance(1)
     assert err.shown == ""
 
 
-def test_no_progress_in_a_pipe(screens):
+def test_no_progress_in_a_pipe_unless_it_is_asked_for(screens):
     _, err = screens(tty=False)
-    for _ in Terminal(delay=0).steps(range(2), "planning"):
-        time.sleep(0.05)
-    assert err.shown == ""
+    for progress in (False, True):
+        assert err.shown == ""
+        with Terminal(progress=progress, delay=0).busy("planning"):
+            time.sleep(0.1)
+    assert err.shown.startswith("planning: 1 s\n")
+    assert "\x1b" not in err.shown
+
+
+def test_a_terminal_that_can_do_nothing_gets_lines(screens, monkeypatch):
+    _, err = screens()
+    monkeypatch.setenv("TERM", "dumb")
+    with Terminal(delay=0).busy("planning"):
+        time.sleep(0.1)
+    assert "\x1b" not in err.shown
 
 
 def test_progress_ends_when_the_work_fails(screens):

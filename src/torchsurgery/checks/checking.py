@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,12 +15,15 @@ from torch.nn.utils.rnn import PackedSequence
 
 from .. import history
 from ..errors import VerificationError
+from ..progress import work
 from .gradients import Lesson, backward, gradients
 from .inference import called, deterministic, fast_paths, finite, has_forward, raised
 from .observing import blame, shapes, tensors_in
 from .results import Checks, Finding, holds, remark
 from .trials import Trial
 from .zeroed import zeroed
+
+_RUNS = 4  # forwards of a check, where nothing is amiss
 
 
 def check(model: nn.Module, inputs: Any, *, layers: Iterable[nn.Module] | None = None) -> Checks:
@@ -69,7 +73,8 @@ def _findings(trial: Trial) -> list[Finding]:
     # What the model warns of in modes and with inputs that it isn't made for is not the caller's to read, five times.
     with trial.kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return list(_examine(trial))
+        with work("running", _RUNS) as advance:
+            return list(_examine(replace(trial, advance=advance)))
 
 
 def _new_layers(model: nn.Module) -> list[nn.Module]:

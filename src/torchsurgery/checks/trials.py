@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..progress import Advance, unheard
 from .observing import copied, observed, tensors_in, tolerance
 from .snapshots import Snapshot
 
@@ -36,6 +37,7 @@ class Trial:
         names: Fully-qualified name of every module of the model, the first one of a shared module, and of the new
             layers that lie outside of the tree.
         snapshot: The state to return to after each run.
+        advance: Is told of each run that has ended.
     """
 
     model: nn.Module
@@ -44,6 +46,7 @@ class Trial:
     layers: tuple[nn.Module, ...]
     names: Mapping[nn.Module, str]
     snapshot: Snapshot
+    advance: Advance = unheard
 
     @classmethod
     def of(
@@ -124,7 +127,9 @@ class Trial:
                     stack.enter_context(module.no_sync())
             args, kwargs = copied((self.args, dict(self.kwargs)))
             stack.enter_context(observed(watch, see))
-            return self.model(*args, **kwargs)
+            output = self.model(*args, **kwargs)
+        self.advance(1)
+        return output
 
     def results(self, *, grad: bool, watch: Iterable[nn.Module] = (), see: See = _ignore) -> tuple[Tensor, ...]:
         """The tensors of an output in eval, free of the graph and of the model's own storage."""

@@ -14,6 +14,7 @@ from ..coupling.groups import Coupling
 from ..coupling.solving import Flags
 from ..errors import CouplingError
 from ..importance import Scores, scores_of
+from ..progress import each
 from .base import Choice, unit_of
 from .wish import Amount, Wish
 
@@ -36,7 +37,7 @@ class ByAmount(Choice):
         """So much of the output channels of each of these layers; layers of one group once."""
         dead = np.zeros(self.classes.count, bool)
         done: set[int] = set()
-        for name in layers:
+        for name in each(tuple(layers), "scoring"):
             axis = self.coupling.axis(name)
             primes = self.classes.primes_of(self.classes.of(axis))
             if not len(primes):

@@ -4,7 +4,7 @@ parsing    what can be written · values  its pieces
 sources    a model and its inputs
 recipes    edits as they are written in a file · words  what their values stand for · verbs  what they do
 documents  answers for machines
-terminal   colours, encodings, progress
+terminal   colours, encodings · progress  bars, rates and times left
 commands   one file each
 """
 
@@ -17,6 +17,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from ..errors import RecipeError, SourceError, SurgeryError
+from ..progress import told_to
 from .parsing import parser
 from .terminal import Terminal
 
@@ -34,10 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         model, the weights or the recipe is not right.
     """
     arguments = parser().parse_args(argv)
-    terminal = Terminal(json=arguments.json)
+    terminal = Terminal(arguments.json, arguments.progress)
     try:
         command = importlib.import_module(f".commands.{arguments.command}", __name__)
-        code: int = command.run(arguments, terminal)
+        with told_to(terminal.busy):
+            code: int = command.run(arguments, terminal)
         sys.stdout.flush()
         return code
     except BrokenPipeError:

@@ -6,6 +6,7 @@ from argparse import Namespace
 
 from ..errors import RecipeError
 from ..plans import Plan, plan
+from ..progress import each
 from .planfile import is_plan_file, read_plan
 from .recipes import Step, read_file, read_text
 from .sources import Source, source_of
@@ -39,7 +40,7 @@ def planned(source: Source, steps: list[Step], arguments: Namespace, terminal: T
     """
     classes = classes_of(arguments)
     made = plan(source.model, source.example_inputs)
-    for step in terminal.steps(steps, "planning"):
+    for step in each(steps, "planning"):
         made = performed(made, step, classes)
     return made
 

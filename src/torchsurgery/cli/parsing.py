@@ -81,6 +81,7 @@ def _command(commands: _Commands, name: str, summary: str, *examples: str) -> ar
         allow_abbrev=False,
     )
     added.add_argument("--json", action="store_true", help="answer as JSON, errors too")
+    added.add_argument("--progress", action="store_true", help="tell progress in a pipe, too")
     added.add_argument("--debug", action="store_true", help="show where an error comes from")
     return added
 

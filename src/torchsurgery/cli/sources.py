@@ -17,6 +17,7 @@ from ..models import build, load_weights, runs_code, usual_inputs, with_argument
 from ..storage import load
 from ..storage.contents import read_contents
 from ..storage.folder import COMMIT, opened
+from .building import parameters_told
 from .terminal import Terminal
 from .values import Input
 from .words import classes_of
@@ -79,11 +80,13 @@ def source_of(arguments: Namespace, terminal: Terminal) -> Source:
 
 def built(reference: str, weights: str | None, inputs: Sequence[Input], terminal: Terminal) -> Source:
     """Build a model; the same reference gives the same random weights each time."""
-    with terminal.busy(f"building {reference}"), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = build(reference)
+    with torch.random.fork_rng(devices=[]):
+        with parameters_told(reference):
+            torch.manual_seed(0)
+            model = build(reference)
         if weights is not None:
-            load_weights(model, weights)
+            with terminal.busy(f"reading {weights}"):
+                load_weights(model, weights)
     model.eval()
     return Source(reference, weights, tuple(inputs), model, _inputs(inputs, reference, model))
 

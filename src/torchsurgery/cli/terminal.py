@@ -6,12 +6,12 @@ import json as json_module
 import os
 import shutil
 import sys
-import threading
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO, TypeVar
+from typing import Any, TextIO
 
-T = TypeVar("T")
+from ..progress import Advance, unheard
+from .progress import Display
 
 # One character for one, so that columns stay where they are.
 _PLAIN = str.maketrans("→←↳├└│─█▏▎▍▌▋▊▉−–×·…✓✗≤µ", "><`|`|-#   ####--x|~+x<u")
@@ -42,12 +42,13 @@ class Terminal:
 
     Attributes:
         json: Whether answers are JSON; nothing else is printed then.
+        progress: Whether progress is told in a pipe, too.
         delay: Seconds after which progress is shown.
     """
 
-    def __init__(self, json: bool = False, delay: float = 1.0) -> None:
-        self.json = json
-        self.delay = delay
+    def __init__(self, json: bool = False, progress: bool = False, delay: float = 1.0) -> None:
+        self.json, self.progress, self.delay = json, progress, delay
+        self._display: Display | None = None
 
     @property
     def width(self) -> int | None:
@@ -75,56 +76,20 @@ class Terminal:
         _write(sys.stderr, f"{f'{place}: ' if place else ''}{kind}: {message}", (r"^(?P<red>(\S+: )?\w+):",))
 
     @contextmanager
-    def busy(self, what: str) -> Iterator[None]:
-        """A block that may take a while: what is done, and for how long already."""
-        with self._progress(what, None):
-            yield
-
-    def steps(self, items: Iterable[T], what: str) -> Iterator[T]:
-        """Items one by one, with rate and time left where that takes a while."""
-        total = len(items) if isinstance(items, Sized) else None
-        with self._progress(what, total) as advance:
-            for item in items:
-                yield item
-                advance()
-
-    @contextmanager
-    def _progress(self, what: str, total: int | None) -> Iterator[Any]:
-        if self.json or not sys.stderr.isatty():
-            yield lambda: None
+    def busy(self, what: str, total: float | None = None, unit: str = "") -> Iterator[Advance]:
+        """A block that may take a while: what is done, how fast and for how much longer."""
+        asked = self.progress or sys.stderr.isatty()
+        if self.json or not asked:
+            yield unheard
             return
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-        columns: list[Any] = [TextColumn("{task.description}"), BarColumn(bar_width=24)]
-        columns += [MofNCompleteColumn(), _rate_column()] if total is not None else [TimeElapsedColumn()]
-        progress = Progress(*columns, console=Console(file=sys.stderr), transient=True)
-        task = progress.add_task(what, total=total)
-        # What is done at once needs no bar.
-        timer = threading.Timer(self.delay, progress.start)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield lambda: progress.advance(task)
-        finally:
-            timer.cancel()
-            timer.join()
-            progress.stop()
+        if self._display is None:
+            self._display = Display(sys.stderr, _drawable(sys.stderr), self.delay)
+        with self._display.work(what, total, unit) as advance:
+            yield advance
 
 
-def _rate_column() -> Any:
-    from rich.progress import ProgressColumn, Task
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        """`3.1/s · 12 s left`."""
-
-        def render(self, task: Task) -> Text:
-            speed, left = task.finished_speed or task.speed, task.time_remaining
-            rate = f"{speed:.1f}/s" if speed else "–/s"
-            return Text(rate if left is None else f"{rate} · {left:.0f} s left", style="dim")
-
-    return Rate()
+def _drawable(stream: TextIO) -> bool:
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _write(stream: TextIO, text: str, styles: Iterable[str] = _STYLES) -> None:

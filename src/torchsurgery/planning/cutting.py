@@ -16,6 +16,7 @@ from ..edits import Prune, Recut, Widen
 from ..errors import CouplingError
 from ..layers.following import renew_lists, widths_told
 from ..origins import Computed, Lengthened, Origin, Same, Sliced, copied, evaluate
+from ..progress import each
 from ..selection import Place
 from ..tree import Draft
 from .means import by_becoming, shell
@@ -46,7 +47,7 @@ def cut_all(scene: Scene, edit: Recut) -> list[Change]:
     configs: _Configs = {}
     verb: Kind = "prune" if isinstance(edit, Prune) else "widen"
     kinds = dict.fromkeys(edit.layers, verb)
-    return [_change(scene, place, slices, attributes, configs, verb, kinds) for place in scene.places]
+    return [_change(scene, place, slices, attributes, configs, verb, kinds) for place in each(scene.places, "cutting")]
 
 
 class _Slice:

@@ -15,6 +15,7 @@ from ..layers.building import tensors_of
 from ..origins import Grown, Initialised
 from ..plans import Plan, plan
 from ..plans.replaying import refuse_other
+from ..progress import work
 from ..recipes import Recipe
 from ..recipes.structure import structure_of
 from .bases import Base, prepared, replayed
@@ -171,9 +172,10 @@ def _in_words(shape: Any, dtype: torch.dtype) -> str:
 
 
 def _read(save: Save, files: tuple[Written, ...], verify: bool) -> Iterator[tuple[str, Tensor]]:
-    for file in files:
-        sha256 = file.sha256 if verify else None
-        yield from read_tensors(save.handles[file.name], save.where(file), file.size, sha256).items()
+    with work("reading", sum(file.size for file in files), "B") as advance:
+        for file in files:
+            sha256 = file.sha256 if verify else None
+            yield from read_tensors(save.handles[file.name], save.where(file), file.size, sha256, advance).items()
 
 
 def load_plan(folder: str | Path, model: nn.Module) -> Plan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..layers.building import tensors_of
 from ..origins import Grown, Initialised, Origin
 from ..plans import Plan
 from ..plans.replaying import refuse_other
+from ..progress import work
 from ..recipes import Recipe
 from ..recipes.structure import structure_of
 from ..tree import uncompiled
@@ -142,12 +144,14 @@ def _drawn(origin: Origin | None, tensor: Tensor) -> Tensor | None:
 def _write_weights(under_way: Transaction, slots: Mapping[str, Slot], shard_size: int) -> bytes:
     """Write all tensors; answers the index that other tools find them by."""
     where: dict[str, str] = {}
-    for shard in _shards({n: s.tensor for n, s in slots.items() if s.saved}, shard_size):
-        file = under_way.add("weights", "safetensors", lambda sink, shard=shard: write_tensors(sink, shard))  # type: ignore[misc]
-        where.update(dict.fromkeys(shard, file.name))
+    size = sum(slot.tensor.numel() * slot.tensor.element_size() for slot in slots.values() if slot.saved)
+    with work("writing", size, "B") as advance:
+        for shard in _shards({n: s.tensor for n, s in slots.items() if s.saved}, shard_size):
+            add = partial(write_tensors, tensors=shard, advance=advance)
+            file = under_way.add("weights", "safetensors", add)
+            where.update(dict.fromkeys(shard, file.name))
     if unsaved := {name: slot.tensor for name, slot in slots.items() if not slot.saved}:
         under_way.add("buffers", "safetensors", lambda sink: write_tensors(sink, unsaved))
-    size = sum(slot.tensor.numel() * slot.tensor.element_size() for slot in slots.values() if slot.saved)
     return json.dumps({"metadata": {"total_size": size}, "weight_map": where}, indent=1, sort_keys=True).encode()
 
 

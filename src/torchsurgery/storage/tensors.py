@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..errors import RecipeError
+from ..progress import Advance
 from ..recipes.strict import Field, read_json
 
 DTYPES = {
@@ -70,8 +71,8 @@ class Slot:
     end: int
 
 
-def write_tensors(sink: Sink, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors as one file that any reader of safetensors takes."""
+def write_tensors(sink: Sink, tensors: Mapping[str, Tensor], advance: Advance | None = None) -> None:
+    """Write tensors as one file that any reader of safetensors takes; `advance` is told the bytes of each piece."""
     # The widest first, so that every one begins at a multiple of its width.
     ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
     header = "".join(_entries(ordered))
@@ -82,6 +83,8 @@ def write_tensors(sink: Sink, tensors: Mapping[str, Tensor]) -> None:
     for _, tensor in ordered:
         for piece in _bytes_of(tensor.detach().to("cpu").contiguous()):
             sink.write(piece)
+            if advance is not None:
+                advance(len(piece))
 
 
 def _entries(ordered: list[tuple[str, Tensor]]) -> Iterator[str]:
@@ -150,7 +153,9 @@ def _refuse_gaps(slots: Mapping[str, Slot], document: Field, size: int) -> None:
         document.refuse(f"{end:,} bytes of tensors", f"{size:,}")
 
 
-def read_tensors(file: BinaryIO, where: str, size: int, sha256: str | None) -> dict[str, Tensor]:
+def read_tensors(
+    file: BinaryIO, where: str, size: int, sha256: str | None, advance: Advance | None = None
+) -> dict[str, Tensor]:
     """The tensors of a file, by name, on the CPU.
 
     Args:
@@ -158,6 +163,7 @@ def read_tensors(file: BinaryIO, where: str, size: int, sha256: str | None) -> d
         where: Its name, for errors.
         size: How many bytes it has.
         sha256: What its digest must be; None to believe the bytes.
+        advance: Is told the bytes of each piece that has been read.
 
     Raises:
         RecipeError: if it isn't the file that it must be.
@@ -172,6 +178,8 @@ def read_tensors(file: BinaryIO, where: str, size: int, sha256: str | None) -> d
                 Field(None, where).refuse(f"{size:,} bytes", "fewer: it was cut short meanwhile")
             if sha256 is not None:
                 digest.update(piece)
+            if advance is not None:
+                advance(len(piece))
     if sha256 is not None and digest.hexdigest() != sha256:
         raise damaged(where, sha256, digest.hexdigest())
     return found
