@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from ..progress import Advance
 
-_BAR, _NARROW = 24, 80  # characters of a bar, and columns below which there is none
+_BAR, _NARROW = 24, 100  # characters of a bar, and columns below which there is none
 _EVERY = 5.0  # seconds between lines where nothing can be drawn over
 
 
