@@ -355,6 +355,18 @@ def test_interrupted_at_every_line():
         assert portrait(net) == before
 
 
+def test_the_first_edits_of_a_plan_may_stay_while_later_ones_are_taken_back():
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Tanh())
+    done = ts.plan(net).replace(nn.ReLU, nn.GELU).replace(nn.GELU, nn.SiLU).remove("2").apply()
+    now = portrait(net)
+    kinds = []
+    for since in range(4):
+        with done.taken_back(since) as before:
+            kinds.append(tuple(type(layer).__name__ for layer in before[1:]))
+        assert portrait(net) == now
+    assert kinds == [("ReLU", "Tanh"), ("GELU", "Tanh"), ("SiLU", "Tanh"), ("SiLU", "Identity")]
+
+
 def test_interrupted_at_every_line_while_it_is_taken_back():
     net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Tanh(), nn.Dropout()).double()
     plan = ts.plan(net).replace("0", Fused).replace("1", nn.Dropout).replace("2", nn.PReLU()).remove("3")

@@ -117,10 +117,13 @@ class Surgery:
             recount_buffers(self.model)
 
     @contextmanager
-    def taken_back(self) -> Iterator[nn.Module]:
+    def taken_back(self, since: int = 0) -> Iterator[nn.Module]:
         """The model as it was before, for a run; afterwards it is what it is now, whatever it has learnt since.
 
         Optimizers and averages stay as they are: it is not for training.
+
+        Args:
+            since: How many edits of the plan stay; by default none.
 
         Raises:
             SurgeryError: as `undo` does.
@@ -136,10 +139,12 @@ class Surgery:
         """
         state = self._to_be_undone()
         now = _whereabouts(self.model)
-        again = [_again(step) for change in self.changes for step in change.steps]
+        staying = [step for planned in self.planned[:since] for change in planned.changes for step in change.steps]
+        changes = [change for planned in self.planned[since:] for change in planned.changes]
+        again = [_again(step) for change in changes for step in change.steps]
         try:
-            _restore_all(state.restores[: len(again)])
-            _follow_model(self.changes, state.where, now)
+            _restore_all(state.restores[len(staying) : len(staying) + len(again)])
+            _follow_model(changes, state.where, now)
             _forget_graphs(self.model)
             yield self.model
         finally:

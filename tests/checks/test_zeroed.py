@@ -9,7 +9,6 @@ import torchvision
 from torch import nn
 
 import torchsurgery as ts
-from torchsurgery.edits import Prune
 
 NAME = "pruned equals zeroed"
 
@@ -115,16 +114,26 @@ def test_a_surgery_that_nobody_holds_is_not_known_any_more(net):
     assert line(ts.check(net, X)) is None or line(ts.check(net, X)).remark
 
 
-def test_other_edits_in_the_plan_stand_in_the_way(net):
-    done = ts.plan(net, X).prune("0", 0.5).replace(nn.ReLU, nn.GELU).apply()
-    assert "one plan" in line(ts.check(net, X)).detail
-    assert isinstance(done.planned[0].edit, Prune)
+def test_other_edits_of_the_plan_are_left_out_of_it(net):
+    plan = ts.plan(net, X).replace(nn.ReLU, nn.GELU).prune("0", 0.5).insert(nn.Dropout(0.1), after="2").prune("3", 0.5)
+    done = plan.apply()
+    lines = [line for line in ts.check(net, X).lines if line.name == NAME]
+    assert [found.remark for found in lines] == [False, False]
+    assert net[3].out_channels == 3
+    assert len(done.planned) == 4
+
+
+def test_a_wrong_cut_among_other_edits_is_found(net):
+    done = ts.plan(net).then(swapped(net)).replace(nn.ReLU, nn.GELU).apply()
+    with pytest.raises(ts.VerificationError, match="answers otherwise"):
+        ts.check(net, X)
+    assert done.in_force
 
 
 def test_on_meta_there_are_no_numbers(net):
     net.to("meta")
     done = ts.prune(net, "0", 0.5, example_inputs=X.to("meta"), by=ts.importance.random)
-    assert "no numbers" in line(ts.check(net, X.to("meta"))).detail
+    assert "no numbers on meta" in line(ts.check(net, X.to("meta"))).detail
     assert done.in_force
 
 

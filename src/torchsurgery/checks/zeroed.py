@@ -29,42 +29,43 @@ _NAME = "pruned equals zeroed"
 def zeroed(trial: Trial) -> Iterator[Finding]:
     """Hold a model that was pruned last against what it was, with zeros in the places that went, in float64."""
     surgeries = history.in_force(trial.model)
-    edits = [_prunings(done) for done in surgeries]
-    if not any(edits):
+    if not surgeries or not any(map(_prunings, surgeries)):
         return
     done = surgeries[-1]
-    why_not = _why_not(trial, done, edits[-1])
-    if done is None or why_not:
-        yield remark(_NAME, f"not compared: {why_not}")
-    else:
-        yield _compared(trial, done, edits[-1][0])
+    if done is None or not _prunings(done):
+        yield remark(_NAME, "not compared: only the last surgery can be taken back for it, as long as it is held")
+        return
+    for place, edit in _prunings(done).items():
+        why_not = _why_not(trial, edit)
+        yield remark(_NAME, f"not compared: {why_not}") if why_not else _compared(trial, done, place, edit)
 
 
-def _prunings(done: history.Done | None) -> list[Prune]:
-    return [planned.edit for planned in done.planned if isinstance(planned.edit, Prune)] if done else []
+def _prunings(done: history.Done | None) -> dict[int, Prune]:
+    """Which edits of a surgery prune."""
+    planned = enumerate(done.planned if done else ())
+    return {place: item.edit for place, item in planned if isinstance(item.edit, Prune)}
 
 
-def _why_not(trial: Trial, done: history.Done | None, edits: list[Prune]) -> str | None:
-    if done is None or not edits:
-        return "only the last surgery can be taken back for it, as long as it is held"
-    if len(done.planned) > 1:
-        return "pruned in one plan with other edits"
-    if edits[0].mixing:
-        return f"{listing(list(edits[0].mixing), 2)} goes over what went"
-    if trial.on_meta or trial.sharded or not trial.snapshot.copied:
-        return "no numbers at hand" if trial.on_meta else "too large, or sharded"
+def _why_not(trial: Trial, edit: Prune) -> str | None:
+    if edit.mixing:
+        return f"{listing(list(edit.mixing), 2)} goes over what went"
+    if trial.on_meta:
+        return "no numbers on meta"
+    if trial.sharded or not trial.snapshot.copied:
+        return "too large, or sharded"
     return None
 
 
-def _compared(trial: Trial, done: history.Done, edit: Prune) -> Finding:
+def _compared(trial: Trial, done: history.Done, place: int, edit: Prune) -> Finding:
     try:
-        left, coarse = _answers(trial.model, trial, {})
-        again, _ = _answers(trial.model, trial, {}, seed=1)
+        with done.taken_back(place + 1) as model:
+            left, coarse = _answers(model, trial, {})
+            again, _ = _answers(model, trial, {}, seed=1)
+            now = {name: tensor.detach().clone() for name, tensor in _tensors(model).items() if name in edit.kept}
     except Exception as error:
         return remark(_NAME, f"not compared: does not run in float64 ({type(error).__name__})")
-    now = {name: tensor.detach().clone() for name, tensor in _tensors(trial.model).items() if name in edit.kept}
     try:
-        with done.taken_back() as model:
+        with done.taken_back(place) as model:
             whole, _ = _answers(model, trial, _with_zeros(model, edit, now))
     except Exception as error:
         return remark(_NAME, f"not compared: the model before can't be run any more ({type(error).__name__})")
