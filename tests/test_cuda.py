@@ -182,3 +182,32 @@ def test_a_report_is_measured_there(resnet, x, tmp_path):
     assert [run.device for run in report.runs] == ["cuda:0"] * 2
     assert all(run.seconds["layer1.0.conv1"] > 0 for run in report.runs)
     assert "cuda:0" in done.report(tmp_path / "report.html", x).read_text("utf-8")
+
+
+def test_a_save_is_loaded_onto_the_device_and_back(resnet, x, tmp_path):
+    ts.replace(resnet, nn.ReLU, nn.GELU)
+    done = ts.prune(resnet, amount=0.5, example_inputs=x)
+    ts.save(resnet, tmp_path / "save")
+    expected = resnet(x)
+
+    def build():
+        return torchvision.models.resnet18(weights=None)
+
+    there = ts.load(tmp_path / "save", base=build, device="cuda")
+    assert {tensor.device for tensor in everything(there)} == {CUDA}
+    assert torch.equal(there(x), expected)
+    state = ts.load(tmp_path / "save", base=build, device="cpu").state_dict()
+    assert {tensor.device.type for tensor in state.values()} == {"cpu"}
+    assert all(torch.equal(state[name], tensor.cpu()) for name, tensor in resnet.state_dict().items())
+    base = build().to(CUDA)
+    assert ts.load(tmp_path / "save", base=base) is base
+    assert {tensor.device for tensor in everything(base)} == {CUDA}
+    assert done.in_force
+
+
+def test_pruned_is_held_against_zeroed_there(resnet, x):
+    done = ts.prune(resnet, amount=0.5, example_inputs=x)
+    line = next(line for line in ts.check(resnet, x).lines if line.name == "pruned equals zeroed")
+    assert line.ok
+    assert not line.remark
+    assert done.in_force
