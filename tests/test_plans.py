@@ -372,7 +372,7 @@ def test_what_must_follow_elsewhere_is_a_change_of_its_own():
     encoder = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
     plan = ts.plan(encoder).replace("linear1", lambda old: nn.Linear(4, 8))
     assert [c.kind for c in plan.changes] == ["replace", "follow"]
-    assert repr(plan).startswith("Plan: 1 edit, 1 follow-ups · 1 of ")
+    assert repr(plan).startswith("Plan: 1 edit, 1 follow-up · 2 of ")
     done = plan.apply()
     assert encoder.activation_relu_or_gelu == 0
     done.undo()

@@ -159,7 +159,8 @@ def in_bytes(number: int) -> str:
     value = float(number)
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if value < 999.5 or unit == "TB":
-            return f"{number} B" if unit == "B" else f"{value:.0f} {unit}" if value >= 99.95 else f"{value:.1f} {unit}"
+            digits = 0 if value >= 99.95 or unit == "B" else 1 if value >= 9.995 else 2
+            return f"{value:.{digits}f} {unit}"
         value /= 1000
     raise AssertionError  # the loop always answers
 

@@ -81,7 +81,7 @@ def test_altered_once_more(run, slim):
 def test_for_machines(run, nets):
     data = run("apply", "nets.py:small", *EDITS, "-o", "slim", "--json").data
     assert data["ok"] is True
-    assert {"recipe", "weights"} <= data["files"].keys()
+    assert {"recipe", "weights", "report.html"} <= data["files"].keys()
 
 
 def test_a_model_that_does_not_hold_is_not_saved(run, nets):
@@ -92,6 +92,35 @@ def test_a_model_that_does_not_hold_is_not_saved(run, nets):
     assert answer.out.endswith("Nothing was written.\n")
     assert not os.path.exists("slim")
     assert run("apply", "nets.py:sigmoid", *edit, "-o", "slim", "--no-check").code == 0
+
+
+def test_a_page_is_written_beside_it_with_what_was_looked_at(run, slim):
+    with open("slim/report.html", encoding="utf-8") as file:
+        page = file.read()
+    assert "nets.py:small" in page
+    assert "out_channels" in page or "8→6" in page
+    for line in ("source matches plan", "untouched modules", "save → load → forward"):
+        assert line in page
+    assert "relative difference of the answer" in page
+
+
+def test_no_page_of_what_was_there_before_stays(run, slim):
+    answer = run("apply", "nets.py:small", *EDITS, "-o", "slim/", "--no-report")
+    assert answer.code == 0
+    assert "\nWrote slim/  " in answer.out
+    assert "report.html" not in answer.out
+    assert not os.path.exists("slim/report.html")
+
+
+def test_who_interrupts_it_late_is_told_what_is_written(run, nets, monkeypatch):
+    def interrupted(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("torchsurgery.cli.commands.apply.gather", interrupted)
+    answer = run("apply", "nets.py:small", *EDITS, "-o", "slim")
+    assert (answer.code, answer.err) == (130, "interrupted: slim is written, and nothing else\n")
+    assert ts.load("slim", "nets.py:small")[0].out_channels == 6
+    assert not os.path.exists("slim/report.html")
 
 
 def test_a_folder_of_others_is_left_alone(run, nets):

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if arguments.debug:
             raise
-        terminal.error("interrupted", "nothing was written")
+        terminal.error("interrupted", terminal.written or "nothing was written")
         return INTERRUPTED
     except Exception as error:
         if arguments.debug:

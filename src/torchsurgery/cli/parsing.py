@@ -66,7 +66,12 @@ def _examples(*commands: str) -> str:
 
 # --- the commands
 
-_TAKES = {"inspect": "MODEL", "completion": "SHELL", "apply": "PLAN | MODEL RECIPE", "report": "PLAN | MODEL RECIPE"}
+_TAKES = {
+    "inspect": "MODEL",
+    "completion": "SHELL",
+    "apply": "PLAN | MODEL RECIPE",
+    "report": "PLAN | FOLDER | MODEL RECIPE",
+}
 _Commands = Any  # what add_subparsers answers has no public name
 
 
@@ -129,6 +134,7 @@ def _apply(commands: _Commands) -> None:
     _edits(command)
     command.add_argument("-o", "--output", metavar="FOLDER", required=True, help="where the altered model goes")
     command.add_argument("--no-check", action="store_true", help="don't run the altered model before it is saved")
+    command.add_argument("--no-report", action="store_true", help="don't write report.html beside it")
 
 
 def _verify(commands: _Commands) -> None:
@@ -150,8 +156,9 @@ def _report(commands: _Commands) -> None:
         "write a page that shows a model before and after",
         "torchsurgery report torchvision:resnet18 slim.yaml -o report.html",
         "torchsurgery report plan.json -o report.html",
+        "torchsurgery report slim/ -o report.html",
     )
-    _model(command, "a saved plan, which holds model and edits; or " + _MODEL)
+    _model(command, "a saved plan or surgery, which holds model and edits; or " + _MODEL)
     _edits(command)
     command.add_argument("-o", "--output", metavar="FILE", required=True, help="where the page goes")
 

@@ -15,7 +15,7 @@ from ..errors import SourceError, TraceError
 from ..measuring import found_inputs
 from ..models import build, load_weights, runs_code, usual_inputs, with_arguments
 from ..storage import load
-from ..storage.contents import read_contents
+from ..storage.contents import Contents, read_contents
 from ..storage.folder import COMMIT, opened
 from .building import parameters_told
 from .terminal import Terminal
@@ -72,7 +72,7 @@ def source_of(arguments: Namespace, terminal: Terminal) -> Source:
         RecipeError: if it is a saved surgery that can't be loaded.
     """
     classes_of(arguments)
-    if (Path(arguments.model) / COMMIT).is_file():
+    if is_saved(arguments):
         return _loaded(arguments, terminal)
     reference = with_arguments(arguments.model, dict(arguments.arg))
     return built(reference, arguments.weights, arguments.input, terminal)
@@ -91,11 +91,25 @@ def built(reference: str, weights: str | None, inputs: Sequence[Input], terminal
     return Source(reference, weights, tuple(inputs), model, _inputs(inputs, reference, model))
 
 
-def _loaded(arguments: Namespace, terminal: Terminal) -> Source:
-    """A saved surgery, on the base that it names, or that the user names where that is code."""
+def is_saved(arguments: Namespace) -> bool:
+    """Whether a command names the folder of something that was saved."""
+    return (Path(arguments.model) / COMMIT).is_file()
+
+
+def saved(arguments: Namespace) -> tuple[Contents, str]:
+    """What a folder holds, and the base that it names, or that the user names where that is code.
+
+    Raises:
+        RecipeError: if it is damaged.
+        SourceError: if the user has to name the base.
+    """
     with opened(Path(arguments.model)) as save:
-        known = read_contents(save).about.reference
-    base = confirmed(known, arguments.base, dict(arguments.arg), arguments.model)
+        contents = read_contents(save)
+    return contents, confirmed(contents.about.reference, arguments.base, dict(arguments.arg), arguments.model)
+
+
+def _loaded(arguments: Namespace, terminal: Terminal) -> Source:
+    _, base = saved(arguments)
     with terminal.busy(f"loading {arguments.model}"):
         model = load(arguments.model, base)
     model.eval()

@@ -44,7 +44,10 @@ class Terminal:
         json: Whether answers are JSON; nothing else is printed then.
         progress: Whether progress is told in a pipe, too.
         delay: Seconds after which progress is shown.
+        written: What to tell who interrupts a command, once it has written something.
     """
+
+    written = ""
 
     def __init__(self, json: bool = False, progress: bool = False, delay: float = 1.0) -> None:
         self.json, self.progress, self.delay = json, progress, delay

@@ -182,7 +182,7 @@ class StructureVerbs(Applying):
         Example:
             >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3))
             >>> ts.plan(net, example_inputs=torch.randn(1, 3, 8, 8)).prune("0", 0.25)
-            Plan: 1 edit, 2 follow-ups · 1 of 5 modules · params 532 → 400
+            Plan: 1 edit, 2 follow-ups · 3 of 5 modules · params 532 → 400
 
         Source: Fang et al., DepGraph, CVPR 2023, section 3.2, for pruning by groups.
         """
@@ -243,7 +243,7 @@ class StructureVerbs(Applying):
         Example:
             >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3))
             >>> ts.plan(net, example_inputs=torch.randn(1, 3, 8, 8)).widen("0", 12)
-            Plan: 1 edit, 2 follow-ups · 1 of 5 modules · params 532 → 796
+            Plan: 1 edit, 2 follow-ups · 3 of 5 modules · params 532 → 796
 
         Source: Chen et al., Net2Net, ICLR 2016, section 2.2.
         """

@@ -54,7 +54,14 @@ class Report:
     torch_version: str
 
 
-def gather(planned: Sequence[Planned], before: State, after: State, inputs: Any = None, source: str = "") -> Report:
+def gather(
+    planned: Sequence[Planned],
+    before: State,
+    after: State,
+    inputs: Any = None,
+    source: str = "",
+    checks: Checks | None = None,
+) -> Report:
     """Look at a model in both states; where there are inputs, run it in both and check it.
 
     Args:
@@ -63,6 +70,7 @@ def gather(planned: Sequence[Planned], before: State, after: State, inputs: Any 
         after: Enters the model as it is after them.
         inputs: What the model is called with, or None.
         source: Where the model is from, in the user's words.
+        checks: What is known of the altered model already; by default it is checked.
 
     Raises:
         TraceError: if the model can be run on these inputs neither before nor after.
@@ -72,7 +80,8 @@ def gather(planned: Sequence[Planned], before: State, after: State, inputs: Any 
         planned = planned if inputs is None or failed_before else [_tied(item, model, inputs) for item in planned]
     with after() as model:
         later, failed_after = _inspected(model, inputs)
-        checks = None if inputs is None or failed_after else _checked(model, inputs)
+        if checks is None and inputs is not None and not failed_after:
+            checks = _checked(model, inputs)
     if failed_before and failed_after:
         raise failed_after
     runs = None

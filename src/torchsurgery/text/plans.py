@@ -26,10 +26,10 @@ _WIDEST = 70
 def plan_line(model: nn.Module, planned: Sequence[Planned], before: Size, after: Size) -> str:
     """`Plan: 2 edits, 0 follow-ups · 9 of 68 modules · params 11,689,512 → 11,689,512`."""
     changes = [change for item in planned for change in item.changes]
-    own = [change for change in changes if change.kind != "follow"]
+    follow = sum(change.kind == "follow" for change in changes)
     return (
-        f"Plan: {plural(len(planned), 'edit')}, {len(changes) - len(own)} follow-ups · "
-        f"{len({change.name for change in own})} of {sum(1 for _ in model.modules())} modules · "
+        f"Plan: {plural(len(planned), 'edit')}, {plural(follow, 'follow-up')} · "
+        f"{len({change.name for change in changes}):,} of {sum(1 for _ in model.modules()):,} modules · "
         f"params {count(before.params)} → {count(after.params)}"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ from torch import Tensor, nn
 
 from ...checks import Check, Checks
 from ...checks.observing import shapes, tensors_in
+from ...html import save as write_page
 from ...inputs import arguments_of
 from ...origins import Same
 from ...plans import Plan
+from ...reports import gather
 from ...stats import in_bytes
 from ...storage import load, save
 from ...storage.folder import opened
+from ...surgery import Surgery
 from ..documents import checks_document
 from ..edits import source_and_plan
 from ..files import refuse_unwritable
@@ -25,23 +29,40 @@ from ..sources import Source
 from ..terminal import Terminal
 from .verify import checked
 
+PAGE = "report.html"
+
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Alter the model and save it; exit code 0, or 1 when it doesn't hold, and then nothing is written."""
     refuse_unwritable(arguments.output)
     source, plan = source_and_plan(arguments, terminal)
     terminal.show(f"apply {_what(arguments)} → {source.name}\n")
-    before = _tensors(source.model)
-    lines = [_matches(plan), *_edited(source, plan, before)]
+    before, output = _tensors(source.model), _answer(source)
+    done = plan.apply()
+    lines = [_matches(plan), *_edited(source, done, before, output)]
     if not arguments.no_check:
         lines += checked(source, terminal).lines
     if not Checks(tuple(lines)).ok:
         return _answered(source, lines, {}, terminal)
+    page = Path(arguments.output) / PAGE
+    page.unlink(missing_ok=True)  # of what is replaced now
     with terminal.busy(f"saving {arguments.output}"):
         save(source.model, arguments.output, base=source.reference)
+    terminal.written = f"{arguments.output} is written, and nothing else"
     if not arguments.no_check and source.example_inputs is not None:
         lines.append(_loads_again(source, arguments.output, terminal))
-    return _answered(source, lines, _written(arguments.output), terminal, arguments.output)
+    files = _written(arguments.output)
+    if not arguments.no_report:
+        with terminal.busy(f"writing {page}"):
+            _report(source, done, Checks(tuple(lines)), page)
+        files[PAGE] = page.stat().st_size
+    return _answered(source, lines, files, terminal, arguments.output)
+
+
+def _report(source: Source, done: Surgery, checks: Checks, page: Path) -> None:
+    """The page that shows both, with what was looked at here."""
+    states = done.taken_back, lambda: nullcontext(source.model)
+    write_page(gather(done.planned, *states, source.example_inputs, source.name, checks), page)
 
 
 def _what(arguments: Namespace) -> str:
@@ -57,7 +78,7 @@ def _answered(
     terminal.data({"model": source.name, **checks_document(checks), "files": dict(files)})
     terminal.show(str(checks))
     sizes = " · ".join(f"{role} {in_bytes(size)}" for role, size in files.items())
-    terminal.show(f"\nWrote {folder}  {sizes}" if files else "\nNothing was written.")
+    terminal.show(f"\nWrote {folder.rstrip('/')}/  {sizes}" if files else "\nNothing was written.")
     return 0 if checks.ok else 1
 
 
@@ -76,10 +97,8 @@ def _matches(plan: Plan) -> Check:
     return Check("source matches plan", True, f"{digest}({modules} modules, {tensors} tensors)")
 
 
-def _edited(source: Source, plan: Plan, before: Mapping[str, Mapping[str, Tensor]]) -> Iterator[Check]:
-    """Apply the plan, and see what has changed and what has not."""
-    output = _answer(source)
-    done = plan.apply()
+def _edited(source: Source, done: Surgery, before: Mapping[str, Mapping[str, Tensor]], output: Any) -> Iterator[Check]:
+    """See what has changed since before and what has not."""
     names = {name for change in done.changes for name in change.names}
     anew = sum(1 for change in done.changes for origin in change.origins.values() if not isinstance(origin, Same))
     yield Check(f"{len(names)} modules edited", True, f"{anew} tensors resized or replaced")
