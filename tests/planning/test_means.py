@@ -165,8 +165,17 @@ def test_a_weak_reference_holds_too():
     import weakref
 
     layer = nn.ReLU()
-    held_by_nobody_else = 10**6
-    assert not is_held(layer, held_by_nobody_else)
+    assert not is_held(layer)
     reference = weakref.ref(layer)
-    assert is_held(layer, held_by_nobody_else)
+    assert is_held(layer)
     del reference
+    assert not is_held(layer)
+
+
+def test_a_second_reference_holds():
+    layer = nn.ReLU()
+    assert not is_held(layer)
+    holder = [layer]
+    assert is_held(layer)
+    holder.clear()
+    assert not is_held(layer)

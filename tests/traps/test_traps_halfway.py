@@ -57,7 +57,7 @@ def test_trap_16_a_factory_that_raises_at_layer_7_of_20(verb, error):
         edits[verb]()
     assert len(calls) == 8
     assert state(net) == before
-    if type(error) is RuntimeError:
+    if type(error) is RuntimeError and hasattr(error, "add_note"):  # not in Python 3.10
         assert any("at 7 (Linear)" in note for note in caught.value.__notes__), "a user's own error says where"
 
 

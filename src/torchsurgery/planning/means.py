@@ -123,23 +123,30 @@ def _same_layout(old: type, new: type) -> bool:
     return True
 
 
-def is_held(new: nn.Module, references_before: int) -> bool:
-    """Whether something else than the caller's variable refers to a fresh module: its user, a hook, a child.
-
-    Args:
-        new: A module that was just made.
-        references_before: What `count_references` said in the same position of an object that nobody else holds.
-    """
-    if count_references(new) > references_before:
+def is_held(new: nn.Module) -> bool:
+    """Whether something else than the caller's variable refers to a fresh module: its user, a hook, a child."""
+    if _count_references(new) > _UNHELD:
         return True
     # torch.compile, once it was used, keeps a weak reference to every module that is constructed.
     known = weakref.getweakrefcount(new)
     return known > 0 and known > weakref.getweakrefcount(nn.Identity())
 
 
-def count_references(thing: object) -> int:
-    """The reference count as seen from one call below its holder."""
+def _count_references(thing: object) -> int:
     return sys.getrefcount(thing)
+
+
+def _count_as_is_held_does(thing: object) -> int:
+    return _count_references(thing)
+
+
+def _unheld() -> int:
+    new = nn.Identity()
+    return _count_as_is_held_does(new)
+
+
+# What is counted of an object that one variable holds; each call on the way to it adds one or two, as Python's version is.
+_UNHELD = _unheld()
 
 
 def _outside(scene: Scene, place: Place) -> tuple[Reference, ...]:

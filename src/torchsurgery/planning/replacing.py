@@ -30,7 +30,6 @@ from .means import (
     by_putting,
     by_retyping,
     can_become,
-    count_references,
     is_held,
     shell,
     stand_ins,
@@ -95,14 +94,14 @@ def by_conversion(scene: Scene, place: Place, conversion: Conversion) -> Change:
         new = shell(old, conversion.new)
         return _change(scene, place, new, by_retyping(scene, place, new), conversion)
     new = build(conversion, old, None if conversion.adopts else scene.reference(place))
-    held = is_held(new, _UNHELD)
+    held = is_held(new)
     return fresh(scene, place, new, held, conversion)
 
 
 def _by_factory(scene: Scene, place: Place, edit: Replace, factory: Callable[..., nn.Module]) -> Change:
     with watch(place.module) as read:
         new = call_factory(scene, factory, place, edit.arguments)
-    held = is_held(new, _UNHELD)
+    held = is_held(new)
     refuse_no_layer(scene, place, new, "the factory")
     carries = edit.carry if edit.carry is not None else not read.touched
     if carries:
@@ -321,14 +320,6 @@ def carry_same_named(old: nn.Module, new: nn.Module) -> None:
     """Give a fresh layer the old one's tensors of the same names."""
     for mapping, key, tensor in same_named(old, new):
         mapping[key] = tensor
-
-
-def _unheld() -> int:
-    new = nn.Identity()
-    return count_references(new)
-
-
-_UNHELD = _unheld() + 1  # `is_held` passes it on by one call more
 
 
 def _with_broken_ties(scene: Scene, change: Change) -> Change:
