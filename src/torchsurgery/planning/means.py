@@ -145,7 +145,7 @@ def _unheld() -> int:
     return _count_as_is_held_does(new)
 
 
-# What is counted of an object that one variable holds; each call on the way to it adds one or two, as Python's version is.
+# What is counted of an object that one variable holds; each call on the way to it adds one or two, depending on Python.
 _UNHELD = _unheld()
 
 
