@@ -38,10 +38,11 @@ bench: $(VENV)/.bench ## measure, and rewrite the committed results
 	$(RUN) benchmarks/run.py $(ARGS)
 	$(if $(ARGS),,$(RUN) benchmarks/page.py)
 
-zoo: $(VENV)/.zoo ## the models of torchvision, timm and transformers: rebuilt, pruned; hours, goes on where it was
+zoo: $(VENV)/.zoo ## the models of torchvision, timm and transformers: rebuilt, pruned, kept; hours, goes on where it was
 	$(RUN) benchmarks/zoo_layers.py $(ARGS)
 	$(RUN) benchmarks/zoo_prune.py $(ARGS)
 	$(RUN) benchmarks/zoo_peer.py $(ARGS)
+	$(RUN) benchmarks/zoo_keep.py $(ARGS)
 	$(RUN) benchmarks/zoo_scale.py
 	$(RUN) benchmarks/zoo_report.py
 

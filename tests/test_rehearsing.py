@@ -117,6 +117,28 @@ def test_a_wrapper_with_what_is_read_is_taken():
     )
 
 
+def test_what_is_read_through_a_layer_that_was_inserted_around_it():
+    model = torchvision.models.swin_v2_t(weights=None).eval()
+    ts.insert(model, nn.Identity(), before="features.1.0.attn.qkv")
+    with pytest.raises(ts.PlanError, match="weight and bias of it are read there, and the new one has none"):
+        ts.wrap(model, "features.1.0.attn.qkv.layer", Branch)
+    ts.wrap(model, "features.1.0.attn.qkv.layer", WithWeight)
+
+
+def test_a_bias_that_is_read_and_would_be_none():
+    class Fused(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 3), nn.Linear(3, 3)
+
+        def forward(self, x):
+            weight, bias = torch.cat((self.a.weight, self.b.weight)), torch.cat((self.a.bias, self.b.bias))
+            return nn.functional.linear(x, weight, bias)
+
+    with pytest.raises(ts.PlanError, match="bias of it is read there, and the new one has none"):
+        ts.plan(Fused(), torch.randn(2, 3)).replace("a", nn.Linear, bias=False).apply()
+
+
 def test_what_is_read_on_a_way_that_is_not_taken():
     class Either(nn.Module):
         def __init__(self):

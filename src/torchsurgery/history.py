@@ -62,14 +62,15 @@ class Record:
         was: The lines of the modules that it changed, as they were before; see `structure.parts_of`.
         classes: The classes that modules had before which only take another one; emptied when it is settled.
         left: What it left, at a glance.
-        foreign: The name of a module that had been altered by other means since the surgery before, or None.
+        foreign: The name of a module that had been altered by other means since the surgery before, what was there and
+            what was found; or None.
     """
 
     operations: tuple[Operation, ...]
     was: dict[str, Mapping[str, str]]
     classes: dict[str, type[nn.Module]]
     left: Sequence[Any]
-    foreign: str | None
+    foreign: tuple[str, str, str] | None
     _lines: dict[str, str] = field(default_factory=dict)
 
     def lines_before(self, model: nn.Module, after: Structure) -> Structure:
@@ -196,9 +197,14 @@ def recipe_of(model: nn.Module) -> Recipe:
     if done and (now := first_other(model, done[-1].left)) is not None:
         found.append(now)
     if found:
+        name, was, there = found[0]
         raise RecipeError(
-            f"{found[0] or 'the model'} was altered by other means than this library, which no recipe tells.",
-            name=found[0],
+            f"{name or 'the model'} was altered by other means than this library, which no recipe tells.",
+            f"expected {was}, as it was left",
+            f"got {there}",
+            name=name,
+            expected=was,
+            got=there,
             way_out="put it back, and make the change with this library:  ts.replace(model, …)",
         )
     first, *_, last = _structures(model, done) * 2

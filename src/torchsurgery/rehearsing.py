@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_map
 from .calls.reading import readings
 from .changes import Change
 from .checks.observing import blame
+from .composites import Inserted
 from .coupling.rules import Record
 from .coupling.substituting import kept, lay_in_tensors, plain_kernels, stand_in
 from .errors import PlanError
@@ -64,13 +65,25 @@ def _unread(model: nn.Module, change: Change) -> list[str]:
     if vars(change.old) is vars(change.new):
         return []
     wanted: dict[str, None] = {}
-    for above, _, name in (full_name.rpartition(".") for full_name in change.names if full_name):
+    for full_name in filter(None, change.names):
         try:
-            reading = readings(type(model.get_submodule(above))).get(name)
+            above, name = _reader(model, full_name)
         except AttributeError:  # an earlier edit of the plan brings it
             continue
+        reading = readings(type(above)).get(name)
         wanted.update(dict.fromkeys(sorted(reading.attributes, reverse=True) if reading else ()))
-    return [key for key in wanted if hasattr(change.old, key) and not hasattr(change.new, key)]
+    return [key for key in wanted if _has(change.old, key) and not _has(change.new, key)]
+
+
+def _has(layer: nn.Module, key: str) -> bool:
+    return getattr(layer, key, None) is not None
+
+
+def _reader(model: nn.Module, full_name: str) -> tuple[nn.Module, str]:
+    """The module above a layer, and the layer's name there; what was inserted around it hands every reading on."""
+    above, _, name = full_name.rpartition(".")
+    module = model.get_submodule(above)
+    return _reader(model, above) if above and isinstance(module, Inserted) else (module, name)
 
 
 def _told(change: Change) -> dict[str, tuple[Any, Any]]:

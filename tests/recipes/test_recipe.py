@@ -62,6 +62,38 @@ def test_what_was_altered_otherwise_is_found():
         ts.recipe_of(model)
 
 
+class Heads(nn.Module):
+    """What its constructor is given stands in a configuration."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.num_heads = config["heads"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "name", "value", "told"),
+    [
+        (nn.Conv2d(2, 2, 3, stride=(1, 1)), "stride", (2, 2), r"expected \(1, 1\), as it was left\n  got \(2, 2\)"),
+        (nn.Dropout(0.1), "p", 0.5, r"expected 0\.1, as it was left\n  got 0\.5"),
+        (nn.LayerNorm(2, eps=1e-5), "eps", 1e-3, "got 0.001"),
+        (nn.Upsample(scale_factor=2), "mode", "bilinear", "got 'bilinear'"),
+        (Heads({"heads": 4}), "num_heads", 2, "expected 4, as it was left"),
+    ],
+)
+def test_arguments_that_were_altered_otherwise_are_found_before_they_are_saved(tmp_path, layer, name, value, told):
+    model = nn.Sequential(layer, nn.ReLU())
+    ts.replace(model, nn.ReLU, nn.GELU)
+    ts.recipe_of(model)
+    was = getattr(layer, name)
+    setattr(layer, name, value)
+    with pytest.raises(ts.RecipeError, match=r"^0 was altered by other means") as caught:
+        ts.save(model, tmp_path / "save")
+    assert caught.match(told)
+    assert not (tmp_path / "save").exists()
+    setattr(layer, name, was)
+    ts.save(model, tmp_path / "save")
+
+
 def test_trial_runs_leave_nothing():
     model = net()
     plan = ts.plan(model).replace(nn.ReLU, nn.GELU)

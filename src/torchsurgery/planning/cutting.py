@@ -32,7 +32,7 @@ def places_of(draft: Draft, edit: Recut) -> tuple[Place, ...]:
     return tuple(
         Place(module, tuple(spots.names))
         for module, spots in draft.spots().items()
-        if _is_touched(module, spots.names, slices, attributes)
+        if _is_touched(draft, module, spots.names, slices, attributes)
     )
 
 
@@ -112,19 +112,15 @@ def _by_module(edit: Recut) -> dict[str, dict[str, Any]]:
 
 
 def _is_touched(
-    module: nn.Module, names: Sequence[str], slices: Mapping[int, _Slice], attributes: Mapping[str, Mapping[str, Any]]
+    draft: Draft,
+    module: nn.Module,
+    names: Sequence[str],
+    slices: Mapping[int, _Slice],
+    attributes: Mapping[str, Mapping[str, Any]],
 ) -> bool:
     if any(name in attributes for name in names):
         return True
-    return any(id(t) in slices for t in _tensors(module).values()) or _sizes_of_inner(module, slices)
-
-
-def _sizes_of_inner(module: nn.Module, slices: Mapping[int, _Slice]) -> bool:
-    """Whether a parametrization of the module loses entries, or a projection that an attention reads."""
-    inside = [module._modules.get("parametrizations")]
-    if is_plain_attention(module):
-        inside.append(module._modules.get("out_proj"))
-    return any(id(p) in slices for part in inside if part is not None for p in part.parameters())
+    return any(id(t) in slices for _, part in _parts(draft, module) for t in _tensors(part).values())
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -145,7 +141,7 @@ def _change(
     origins = dict(_put_tensors(old, new, slices))
     for name in place.names:
         _set_all(new, attributes.get(name, {}), configs)
-    told = [f"{key} {before} → {after}" for key, before, after in _set_sizes(old, new, slices)]
+    told = [f"{key} {before} → {after}" for key, before, after in _set_sizes(scene.draft, old, new, slices)]
     told += _told_integers(place, old, attributes)
     placement = by_becoming(scene, place, new)
     steps: list[Step] = [*_refreshing(old, new, origins), Follow((new,), placement.standing), *placement.steps]
@@ -223,11 +219,13 @@ def _set(state: dict[str, Any], key: str, value: int | None) -> None:
     return None
 
 
-def _set_sizes(old: nn.Module, new: nn.Module, slices: Mapping[int, _Slice]) -> Iterator[tuple[str, Any, Any]]:
+def _set_sizes(
+    draft: Draft, old: nn.Module, new: nn.Module, slices: Mapping[int, _Slice]
+) -> Iterator[tuple[str, Any, Any]]:
     """Attributes of torch.nn's layers that tell the sizes of their tensors."""
     widths = {
         f"{prefix}{key}": tuple(slices[id(t)].new.shape if id(t) in slices else t.shape)
-        for prefix, part in _parts(old)
+        for prefix, part in _parts(draft, old)
         for key, t in _tensors(part).items()
     }
     for key, value in widths_told(new, widths).items():
@@ -239,13 +237,25 @@ def _set_sizes(old: nn.Module, new: nn.Module, slices: Mapping[int, _Slice]) -> 
     renew_lists(new)
 
 
-def _parts(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def _parts(draft: Draft, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """A layer, and what lies in it whose tensors are its own: parametrizations, the projection that an attention reads.
+
+    As they will be: an earlier edit of the plan may have cut them, too.
+    """
     yield "", module
-    for name, part in module.named_modules():
-        if name and (
-            name.startswith("parametrizations.") or (name == "out_proj" and "in_proj_weight" in module._parameters)
-        ):
-            yield f"{name}.", part
+    if module._modules:
+        inner = draft.children(module)
+        if (found := inner.get("parametrizations")) is not None:
+            yield from _all_of(draft, "parametrizations", found)
+        if "in_proj_weight" in module._parameters and (found := inner.get("out_proj")) is not None:
+            yield "out_proj.", found
+
+
+def _all_of(draft: Draft, name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    yield f"{name}.", module
+    for key, child in draft.children(module).items():
+        if child is not None:
+            yield from _all_of(draft, f"{name}.{key}", child)
 
 
 def _told_integers(place: Place, old: nn.Module, attributes: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -42,6 +42,7 @@ _WORDS = frozenset(
     ]
 )
 _PLAIN = (bool, int, float, str)
+_UNCHANGING = frozenset(_PLAIN)
 _NUMBERS = tuple(map(str, range(10_000)))
 _TIED = ", tied to "
 
@@ -155,7 +156,7 @@ def _lines(spots: Iterable[tuple[nn.Module, Spots]]) -> Iterator[tuple[str, str,
 
 
 def signature_of_model(model: nn.Module, modules: list[nn.Module] | None = None) -> list[Any]:
-    """What is seen of a structure at a glance: classes, names and shapes, in an order of its own.
+    """What is seen of a structure at a glance: classes, arguments, names and shapes, in an order of its own.
 
     Args:
         model: The model.
@@ -170,6 +171,14 @@ def signature_of_model(model: nn.Module, modules: list[nn.Module] | None = None)
             continue
         state = module.__dict__
         found.append(module.__class__)
+        names, told_otherwise = _telling(module.__class__)  # type: ignore[arg-type]  # hashable as every class
+        for name in names:
+            value: Any = state.get(name)
+            kind: type = value.__class__
+            if kind in _UNCHANGING or (kind is tuple and all(item.__class__ in _UNCHANGING for item in value)):
+                found.append(value)
+        if told_otherwise:
+            found += [value for name, value in state.items() if value.__class__ is int and _is_told(name)]
         if children := state.get("_modules"):  # a layer of several names may be looked at twice; TorchScript has none
             seen.add(module)
             todo.extend(children.values())
@@ -184,12 +193,28 @@ def signature_of_model(model: nn.Module, modules: list[nn.Module] | None = None)
     return found
 
 
+@lru_cache(maxsize=4096)
+def _telling(kind: type[nn.Module]) -> tuple[tuple[str, ...], bool]:
+    """The attributes of a class that tell its arguments; and whether others may."""
+    plain: Any = original(kind)
+    return tuple(_arguments(plain)), not _is_torchs(plain)
+
+
+@lru_cache(maxsize=4096)
+def _is_told(name: str) -> bool:
+    return not _WORDS.isdisjoint(name.split("_"))
+
+
 def _shape_of(parameter: Tensor | None) -> torch.Size | None:
     return None if parameter is None or is_lazy(parameter) else parameter.shape
 
 
-def first_other(model: nn.Module, signature: Sequence[Any]) -> str | None:
-    """The name of the first module that a signature doesn't fit; None where it fits."""
+def first_other(model: nn.Module, signature: Sequence[Any]) -> tuple[str, str, str] | None:
+    """Where a model isn't what its signature was.
+
+    Returns:
+        The name of the first module that differs, what was there and what is; None where all is as it was.
+    """
     modules: list[nn.Module] = []
     now = signature_of_model(model)
     if now == signature:
@@ -198,7 +223,11 @@ def first_other(model: nn.Module, signature: Sequence[Any]) -> str | None:
     signature_of_model(model, modules)
     pairs = zip(now, signature, strict=False)
     place = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(now), len(signature)) - 1)
-    return names.get(modules[place], "")
+    return names.get(modules[place], ""), _in_words(signature[place]), _in_words(now[place])
+
+
+def _in_words(entry: Any) -> str:
+    return entry.__name__ if isinstance(entry, type) else repr(tuple(entry) if isinstance(entry, torch.Size) else entry)
 
 
 def line_of(module: nn.Module, kind: type[nn.Module]) -> str:
@@ -245,7 +274,7 @@ def _told(module: nn.Module, kind: Any) -> Iterator[str]:
             yield f"{name}={value!r}"
     if not _is_torchs(kind):
         for name, value in state.items():
-            if type(value) is int and name not in arguments and not _WORDS.isdisjoint(name.split("_")):
+            if type(value) is int and name not in arguments and _is_told(name):
                 yield f"{name}={value}"
 
 

@@ -3,6 +3,7 @@
 tensors    files of tensors, in the safetensors format, written and read in one pass with their digest
 folder     how files come into a folder: all or none, and whose are left alone
 contents   which files a save has, and what their document says besides the recipe
+layouts    in which order a tensor's entries lie in memory
 slots      where a model's tensors are: taken out, looked at, put in
 bases      what a recipe is replayed on, on the meta device
 saving     model or plan → folder · loading  folder → model or plan

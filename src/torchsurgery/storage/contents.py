@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ..errors import RecipeError
 from ..recipes import Recipe
 from ..recipes.recipe import read_recipe
 from ..recipes.strict import MOST_BYTES, Field, canonical
 from ..recipes.structure import Structure
+from . import layouts
 from .folder import Save, Transaction
+from .layouts import Layout, layout_of
+from .slots import slots_of
 from .tensors import read_tensors, write_tensors
 
 _MOST_LINES = 32 << 20
@@ -30,18 +34,21 @@ class State:
         frozen: Names of Parameters that aren't trained.
         training: Whether the model is in train mode.
         otherwise: Names of modules that are in the other mode.
+        layouts: How tensors lie in memory that don't lie in the order of their axes, by name.
     """
 
     frozen: frozenset[str] = frozenset()
     training: bool = False
     otherwise: frozenset[str] = frozenset()
+    layouts: Mapping[str, Layout] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: nn.Module) -> State:
         """The state of a model."""
         frozen = frozenset(name for name, p in model.named_parameters() if not p.requires_grad)
         otherwise = frozenset(name for name, m in model.named_modules() if m.training is not model.training)
-        return cls(frozen, model.training, otherwise)
+        found = ((name, layout_of(slot.tensor)) for name, slot in slots_of(model).items() if not is_lazy(slot.tensor))
+        return cls(frozen, model.training, otherwise, {name: layout for name, layout in found if layout is not None})
 
     def set_modes(self, model: nn.Module) -> None:
         """Bring every module to its mode."""
@@ -91,6 +98,8 @@ def write_contents(under_way: Transaction, contents: Contents) -> None:
             "frozen": sorted(state.frozen),
             "training": state.training,
             "otherwise": sorted(state.otherwise),
+            # Not known to the first versions, which read whatever does without.
+            **({"layouts": layouts.written(state.layouts)} if state.layouts else {}),
         }
     data = canonical(document)
     if len(data) > MOST_BYTES:
@@ -151,11 +160,12 @@ def _structures(save: Save, members: dict[str, Field]) -> Iterator[Structure]:
 
 
 def _state(state: Field) -> State:
-    members = state.members("frozen training otherwise")
+    members = state.members("frozen training otherwise", "layouts")
     if not isinstance(members["training"].value, bool):
         members["training"].refuse("true or false")
     names = [frozenset(name.text() for name in members[key].items()) for key in ("frozen", "otherwise")]
-    return State(names[0], members["training"].value, names[1])
+    lying = layouts.read(members["layouts"].items()) if "layouts" in members else {}
+    return State(names[0], members["training"].value, names[1], lying)
 
 
 def _about(about: Field) -> About:

@@ -19,7 +19,7 @@ from ..progress import work
 from ..recipes import Recipe
 from ..recipes.structure import structure_of
 from .bases import Base, prepared, replayed
-from .contents import Contents, read_contents
+from .contents import Contents, State, read_contents
 from .folder import Save, Written, opened
 from .slots import fill, slots_of
 from .tensors import Slot, read_header, read_tensors
@@ -65,7 +65,8 @@ def load(
     """
     with opened(Path(folder)) as save:
         contents = read_contents(save)
-        if contents.state is None:
+        state = contents.state
+        if state is None:
             raise _is_plan(save)
         _refuse_no_base(save, contents, base)
         where = None if device is None else torch.device(device)
@@ -74,10 +75,11 @@ def load(
             with _named(save.folder), _rebuilt(contents.recipe, fresh.model) as model:
                 files = (*save.files.get("weights", ()), *save.files.get("buffers", ()))
                 _refuse_other_tensors(save, files, model)
+                _refuse_unknown(state, model)
                 if where != _META:
                     read = dict(_read(save, files, verify))
-                    fill(model, read, contents.state.frozen, where or fresh.device or "cpu")
-                contents.state.set_modes(model)
+                    fill(model, read, state.frozen, where or fresh.device or "cpu", state.layouts)
+                state.set_modes(model)
         except BaseException:
             fresh.restore()
             raise
@@ -160,6 +162,23 @@ def _refuse_other_tensors(save: Save, files: tuple[Written, ...], model: nn.Modu
             expected=missing,
             way_out="get the folder again from where it came, or save again",
         )
+
+
+def _refuse_unknown(state: State, model: nn.Module) -> None:
+    """Raise if the state is about something that the model doesn't have."""
+    tensors = {
+        *dict(model.named_parameters(remove_duplicate=False)),
+        *dict(model.named_buffers(remove_duplicate=False)),
+    }
+    modules = set(dict(model.named_modules(remove_duplicate=False)))
+    for found, known in ((state.frozen, tensors), (state.layouts, tensors), (state.otherwise, modules)):
+        if unknown := next((name for name in found if name not in known), None):
+            raise RecipeError(
+                f"the state of {unknown} is told, and {type(model).__name__} has none.",
+                name=unknown,
+                got=unknown,
+                way_out="get the folder again from where it came, or save again",
+            )
 
 
 def _is_alike(one: torch.dtype, other: torch.dtype) -> bool:

@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from ..errors import RecipeError
 from ..tree import Draft
+from .layouts import Layout, laid
 from .tensors import NAMES
 
 _PLAIN = frozenset({Tensor, nn.Parameter, nn.Buffer})
@@ -137,12 +138,20 @@ def _twin(tensor: Tensor) -> Tensor:
     return twin
 
 
-def fill(model: nn.Module, tensors: Mapping[str, Tensor], frozen: frozenset[str], device: Any) -> None:
+def fill(
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],
+    frozen: frozenset[str],
+    device: Any,
+    layouts: Mapping[str, Layout] | None = None,
+) -> None:
     """Put tensors into a model, each under all of its names; what was tied is one tensor again."""
     made: dict[int, Tensor] = {}
     for module, entries, key, name, there, _ in list(_places(model)):
         if id(there) not in made:
             value = tensors[name].to(device)
+            if layouts and name in layouts:
+                value = laid(value, layouts[name], name)
             if isinstance(there, nn.Parameter):
                 trained = name not in frozen and (value.is_floating_point() or value.is_complex())
                 value = nn.Parameter(value, trained)
