@@ -27,7 +27,7 @@ from zoo_running import Study, carry_out, code_of
 import torchsurgery as ts
 from torchsurgery.choosing import Wish, choose
 from torchsurgery.coupling.groups import Coupling
-from torchsurgery.coupling.solving import union
+from torchsurgery.coupling.joining import union
 from torchsurgery.edits import Prune
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from torchsurgery.coupling.atoms import Ledger, broadcast, is_fixed
 from torchsurgery.coupling.paths import Paths
-from torchsurgery.coupling.solving import solve, union
+from torchsurgery.coupling.solving import solve
 
 
 def same(classes, *axes):
@@ -19,17 +19,6 @@ def alive(classes, axis, *dead):
     flags = np.zeros(classes.count, bool)
     flags[classes.of(np.array(dead))] = True
     return classes.alive(flags)[classes.of(axis)].tolist()
-
-
-def test_union_gives_the_smallest_member():
-    parent = union(np.arange(6), np.array([5, 3, 1]), np.array([3, 4, 2]))
-    assert parent.tolist() == [0, 1, 1, 3, 3, 3]
-
-
-def test_union_of_a_long_chain():
-    n = 10_000
-    parent = union(np.arange(n), np.arange(n - 1), np.arange(1, n))
-    assert not parent.any()
 
 
 def test_ties_make_classes():

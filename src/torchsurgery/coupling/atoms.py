@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from math import prod
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,7 @@ import numpy.typing as npt
 Axis: TypeAlias = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
+class Where(NamedTuple):
     """An operation and the module in whose forward it ran."""
 
     operation: str
@@ -32,8 +31,7 @@ class Where:
         return f"{self.operation} in {self.module}" if self.module else self.operation
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(NamedTuple):
     """Why an axis keeps its size: in words, and the operation to blame."""
 
     what: str
@@ -46,8 +44,7 @@ class Reason:
         return f" in {self.where.module}" if self.where.module else ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Tie:
+class Tie(NamedTuple):
     """Two axes whose entries live or die together, one by one."""
 
     one: Axis
@@ -55,8 +52,7 @@ class Tie:
     where: Where
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Product:
+class Product(NamedTuple):
     """An axis whose entry lives if the entries of all factors do; each factor has the length of the whole."""
 
     whole: Axis
@@ -78,6 +74,8 @@ class Ledger:
         frozen: Axes to be frozen, each with the index of its reason.
         reasons: Why axes are frozen.
         where: The operation that states the constraints at the moment.
+        whole: The axes that have atoms of their own, and together all of them.
+        starts: The first atom of each of these.
     """
 
     def __init__(self) -> None:
@@ -87,11 +85,12 @@ class Ledger:
         self.frozen: list[tuple[Axis, int]] = []
         self.reasons: list[Reason] = [SINGLE]
         self.where = NOWHERE
+        self.whole: list[Axis] = []
         self.starts: list[int] = []
         self._splits: dict[object, tuple[Axis, ...]] = {}
         self._merges: dict[object, Axis] = {}
         self._numbers: dict[Reason, int] = {SINGLE: 0}
-        self._fixed: dict[tuple[int, int], Axis] = {}
+        self._fixed: dict[tuple[int, str, Where], Axis] = {}
 
     # --- axes
 
@@ -101,16 +100,18 @@ class Ledger:
             return np.zeros(length, np.int64)
         self.starts.append(self.size)
         self.size += length
-        return np.arange(self.size - length, self.size, dtype=np.int64)
+        axis = np.arange(self.size - length, self.size, dtype=np.int64)
+        self.whole.append(axis)
+        return axis
 
     def fixed(self, length: int, why: str) -> Axis:
         """An axis that keeps its size, and says why."""
         if length <= 1:
             return np.zeros(length, np.int64)
-        number = self.reason(why)
-        axis = self._fixed.get((length, number))
+        key = length, why, self.where
+        axis = self._fixed.get(key)
         if axis is None:
-            axis = self._fixed[length, number] = np.full(length, -number, np.int64)
+            axis = self._fixed[key] = np.full(length, -self.reason(why), np.int64)
         return axis
 
     def reason(self, why: str) -> int:
@@ -176,7 +177,7 @@ class Ledger:
         """The one axis that a view merges several into, the last running fastest."""
         sizes = tuple(sizes)
         live = [i for i, axis in enumerate(axes) if not is_fixed(axis)]
-        length = int(np.prod(sizes, dtype=np.int64))
+        length = prod(sizes)
         if not live:
             return np.full(length, next((axis[0] for axis in axes if len(axis) > 1), 0), np.int64)
         if len(live) == 1:
@@ -197,22 +198,23 @@ def words(text: str) -> frozenset[str]:
 
 def is_fixed(axis: Axis) -> bool:
     """Whether none of the entries may go."""
-    return len(axis) == 0 or not (axis.item(0) > 0 or (axis > 0).any())
+    return len(axis) == 0 or not (axis.item(0) > 0 or axis.item(axis.argmax()) > 0)
 
 
 def broadcast(ledger: Ledger, axes: Sequence[tuple[Sequence[Axis], Sequence[int]]], shape: Sequence[int]) -> list[Axis]:
     """The axes of an elementwise result: those of the tensors given, aligned at the end, tied where two meet."""
     result: list[Axis | None] = [None] * len(shape)
     for tensor_axes, tensor_shape in axes:
-        offset = len(shape) - len(tensor_shape)
-        for i, (axis, size) in enumerate(zip(tensor_axes, tensor_shape, strict=True)):
-            if i + offset < 0 or size != shape[i + offset] or size <= 1:
+        for i, (axis, size) in enumerate(zip(tensor_axes, tensor_shape, strict=True), len(shape) - len(tensor_shape)):
+            if size <= 1 or i < 0 or size != shape[i]:
                 continue
-            known = result[i + offset]
-            if known is not None:
+            known = result[i]
+            if known is None:
+                result[i] = axis
+            elif known is not axis:
                 ledger.tie(known, axis)
-            if known is None or is_fixed(known):
-                result[i + offset] = axis
+                if is_fixed(known):
+                    result[i] = axis
     return [
         ledger.fixed(size, "no tensor gives it") if axis is None else axis
         for axis, size in zip(result, shape, strict=True)

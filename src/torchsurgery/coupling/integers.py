@@ -9,12 +9,13 @@ nothing must stay what it is, and so must the axis.
 from __future__ import annotations
 
 import operator
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
-from torch import nn
+from torch import Tensor, nn
 
 from .atoms import Axis, Where, words
 
@@ -203,6 +204,9 @@ def laid_into(names: Mapping[nn.Module, str], integers: Integers) -> Iterator[No
             state[key] = value
 
 
+_NO_INTEGERS = frozenset({bool, float, str, dict, set, OrderedDict, type(None), Tensor, nn.Parameter})
+
+
 def _lay_into(
     state: dict[str, Any],
     module: str,
@@ -211,8 +215,8 @@ def _lay_into(
     undo: list[tuple[dict[str, Any], str, Any]],
     only: frozenset[str] | None,
 ) -> None:
-    for key, value in list(state.items()):
-        if key in _OTHER or (only is not None and key not in only):
+    for key, value in list(state.items()) if only is None else [item for item in state.items() if item[0] in only]:
+        if key in _OTHER or type(value) in _NO_INTEGERS:
             continue
         traced = _traced(value, module, prefix + key, integers)
         if traced is not None:

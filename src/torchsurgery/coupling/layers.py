@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 from torch import Tensor
 
@@ -99,7 +101,7 @@ def convolution(call: Call) -> None:
     if bias is not None:
         call.tie(call.axes(bias)[0], channels)
         call.role(call.axes(bias)[0], "out")
-    taps = int(np.prod(weight.shape[2:])) * int(np.prod((x if transposed else out).shape[at + 1 :]))
+    taps = prod(weight.shape[2:]) * prod((x if transposed else out).shape[at + 1 :])
     call.works(taps, *axes[:at], own[0], own[1])
     call.give(out, [*axes[:at], channels, *tail])
 

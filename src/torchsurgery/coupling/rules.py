@@ -6,8 +6,8 @@ freezes all that comes near it, under its name. The rules themselves are in `ele
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import torch
@@ -17,6 +17,7 @@ from ..errors import TraceError
 from .atoms import NOWHERE, Axis, Ledger, Where, broadcast, is_fixed
 from .integers import Integers, Site, Traced, expression_of
 
+Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 NO_ROOTS: frozenset[str] = frozenset()
 
 
@@ -75,6 +76,7 @@ class Record:
         ledger: The constraints.
         integers: The integers of the model's code.
         leaves: Parameter or buffer → the axes it started with.
+        parameters: Those leaves that are parameters.
         touched: The leaves that some operation was given.
         roles: The id of a leaf's axis → "in", "out" or "both".
         counted: The id of a leaf's axis → the axis along which its layer's channels are counted, where that is another:
@@ -96,6 +98,7 @@ class Record:
         self.ledger = Ledger()
         self.integers = Integers()
         self.leaves: dict[str, list[Axis]] = {}
+        self.parameters: set[str] = set()
         self.roles: dict[int, str] = {}
         self.counted: dict[int, Axis] = {}
         self.touched: set[str] = set()
@@ -122,10 +125,13 @@ class Call:
         outs: All tensors among the results.
     """
 
-    def __init__(self, record: Record, op: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any):
+    def __init__(
+        self, record: Record, op: Any, name: str, arguments: Arguments, tensors: list[Tensor], out: Any
+    ) -> None:
         self.record, self.ledger = record, record.ledger
-        self.op, self.name, self.args, self.kwargs, self.out = op, name, args, kwargs, out
-        self.tensors, self.outs = tensors_in((args, kwargs)), tensors_in(out)
+        self.op, self.name, self.tensors, self.out = op, name, tensors, out
+        self.args, self.kwargs = arguments
+        self.outs = [out] if isinstance(out, Tensor) else tensors_in(out)
         self.pending: list[tuple[Axis, int]] = []
 
     # --- arguments
@@ -255,14 +261,28 @@ class Call:
 
 def tensors_in(value: Any) -> list[Tensor]:
     """All tensors among arguments or results."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, (list, tuple)):
-        return [tensor for item in value if item is not None for tensor in tensors_in(item)]
-    return [tensor for item in value.values() for tensor in tensors_in(item)] if isinstance(value, dict) else []
+    found: list[Tensor] = []
+    _gather(value if isinstance(value, (list, tuple)) else (value,), found)
+    return found
 
 
-@functools.cache
+def _gather(values: Iterable[Any], found: list[Tensor]) -> None:
+    """A loop for all that is told by its class at once: each operation's arguments go through here."""
+    for item in values:
+        if type(item) in _NO_TENSORS:
+            continue
+        if isinstance(item, Tensor):
+            found.append(item)
+        elif isinstance(item, (list, tuple)):
+            _gather(item, found)
+        elif isinstance(item, dict):
+            _gather(item.values(), found)
+
+
+_NO_TENSORS = frozenset({int, float, bool, str, type(None), torch.dtype, torch.device})
+
+
+@cache
 def _arguments(op: Any) -> dict[str, tuple[int, Any, bool]]:
     """Name → place, default, and whether there is a default, of an operation's arguments."""
     return {

@@ -25,7 +25,7 @@ def follow_siblings(model: nn.Module, record: Record) -> dict[str, str]:
         record: What its trace has gathered; is added to.
     """
     found: dict[str, str] = {}
-    if record.touched.issuperset(record.leaves):
+    if record.touched.issuperset(record.parameters):
         return found
     for name, container in model.named_modules():
         if isinstance(container, (nn.ModuleList, nn.ModuleDict)):

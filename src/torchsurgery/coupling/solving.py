@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .atoms import Axis, Ledger, Where
+from .joining import components, joined, union
 
 Flags = npt.NDArray[np.bool_]
 _MOST_ROUNDS = 500
@@ -23,11 +24,13 @@ class Links:
     """Pairs of atoms that are in one class, with where that comes from.
 
     Attributes:
+        ledger: Its ties, and what it freezes, are links, too.
         one: Ids, frozen ones negative or zero.
         other: Their partners.
-        source: Index into the ledger's ties; or, for what follows from product k, −1 − k.
+        source: For what follows from product k, −1 − k.
     """
 
+    ledger: Ledger
     one: list[Axis] = field(default_factory=list)
     other: list[Axis] = field(default_factory=list)
     source: list[Axis] = field(default_factory=list)
@@ -41,13 +44,13 @@ class Links:
         return bool(len(one))
 
     def arrays(self) -> tuple[Axis, Axis, Axis]:
-        """All pairs."""
-        empty = np.zeros(0, np.int64)
-        return (
-            np.concatenate([empty, *self.one]),
-            np.concatenate([empty, *self.other]),
-            np.concatenate([empty, *self.source]),
-        )
+        """All pairs; those of the ledger's ties have the number of the tie for their source."""
+        ties, frozen = self.ledger.ties, self.ledger.frozen
+        one = joined([*(tie.one for tie in ties), *(axis for axis, _ in frozen), *self.one])
+        stays = [np.full(len(axis), -reason) for axis, reason in frozen]
+        other = joined([*(tie.other for tie in ties), *stays, *self.other])
+        numbers = [np.full(len(tie.one), number) for number, tie in enumerate(ties)]
+        return one, other, joined([*numbers, *(np.full(len(axis), -1) for axis in stays), *self.source])
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,18 +105,14 @@ class _Solver:
     """Rows of products and the links found so far. A row is one entry of one product."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self.ledger, self.links = ledger, Links()
-        for number, tie in enumerate(ledger.ties):
-            self.links.add(tie.one, tie.other, np.full(len(tie.one), number))
-        for axis, reason in ledger.frozen:
-            self.links.add(axis, np.full(len(axis), -reason), np.full(len(axis), -1))
+        self.ledger, self.links = ledger, Links(ledger)
         self.where = [product.where for product in ledger.products]
         width = max((len(product.factors) for product in ledger.products), default=1)
         rows = [(p.whole, _columns(p.factors, width), i) for i, p in enumerate(ledger.products)]
-        self.m = np.concatenate([np.zeros(0, np.int64), *(whole for whole, _, _ in rows)])
+        self.m = joined([whole for whole, _, _ in rows])
         self.c = np.concatenate([np.zeros((0, width), np.int64), *(columns for _, columns, _ in rows)])
-        self.p = np.concatenate([np.zeros(0, np.int64), *(np.full(len(whole), i) for whole, _, i in rows)])
-        self.parent = np.arange(ledger.size)
+        self.p = joined([np.full(len(whole), i) for whole, _, i in rows])
+        self.parent = components(ledger)
         self.joined = 0
         self.divided: set[bytes] = set()
 
@@ -130,8 +129,7 @@ class _Solver:
 
     def _join(self) -> None:
         """Bring the components up to date with the links added since."""
-        one = np.concatenate([np.zeros(0, np.int64), *self.links.one[self.joined :]])
-        other = np.concatenate([np.zeros(0, np.int64), *self.links.other[self.joined :]])
+        one, other = joined(self.links.one[self.joined :]), joined(self.links.other[self.joined :])
         self.joined = len(self.links.one)
         self.parent = union(self.parent, np.maximum(one, 0), np.maximum(other, 0))
 
@@ -287,28 +285,16 @@ class _Solver:
     # --- the answer
 
     def _classes(self) -> Classes:
-        names, labels = np.unique(self.parent, return_inverse=True)
+        # Each component is called by its smallest member, which is its own parent.
+        is_name = self.parent == np.arange(len(self.parent))
+        labels, count = (np.cumsum(is_name) - 1)[self.parent], int(np.count_nonzero(is_name))
         whole, parts = labels[np.maximum(self.m, 0)], labels[np.maximum(self.c, 0)]
         live = np.sort(_distinct(np.where(parts == 0, -1, parts)), 1)[:, ::-1]
         rows = np.nonzero((whole != 0) & ((live >= 0).sum(1) >= 2))[0]
         wholes, first = np.unique(whole[rows], return_index=True)
         factors = np.maximum(live[rows[first]], 0)
         primes = _primes(wholes, factors)
-        return Classes(labels, len(names), wholes, factors, primes, self.links, tuple(self.where))
-
-
-def union(parent: Axis, one: Axis, other: Axis) -> Axis:
-    """Components after joining pairs, given those before; each component is called by its smallest member."""
-    while True:
-        a, b = parent[one], parent[other]
-        apart = a != b
-        if not apart.any():
-            return parent
-        one, other, a, b = one[apart], other[apart], a[apart], b[apart]
-        parent = parent.copy()
-        np.minimum.at(parent, np.maximum(a, b), np.minimum(a, b))
-        while (parent[parent] != parent).any():
-            parent = parent[parent]
+        return Classes(labels, count, wholes, factors, primes, self.links, tuple(self.where))
 
 
 def _columns(factors: tuple[Axis, ...], width: int) -> Axis:
@@ -320,6 +306,9 @@ def _columns(factors: tuple[Axis, ...], width: int) -> Axis:
 
 def _distinct(parts: Axis) -> Axis:
     """Each row's labels once, in falling order, filled up with −1."""
+    if parts.shape[1] == 2:
+        most, least = np.maximum(parts[:, 0], parts[:, 1]), np.minimum(parts[:, 0], parts[:, 1])
+        return np.stack([most, np.where(most == least, -1, least)], 1)
     ordered = np.sort(parts, 1)
     again = np.zeros_like(ordered, dtype=bool)
     again[:, 1:] = ordered[:, 1:] == ordered[:, :-1]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from ..randomness import random_state_kept
+from .atoms import Axis, Ledger
 from .attention import Attention, is_plain_attention
 from .integers import laid_into
 from .rules import Notes, Record
@@ -28,16 +29,15 @@ _CONTAINERS = frozenset({list, set, dict, deque, OrderedDict, defaultdict})
 
 def stand_in(tensor: Tensor, on_meta: bool) -> Tensor:
     """A tensor of the same shape without values; of whole numbers, or where all is computed, a copy with them."""
-    with torch.no_grad():
-        if on_meta and is_special(tensor):
-            return torch.empty(tensor.shape, dtype=_plain_dtype(tensor), device="meta")
-        if on_meta and (tensor.is_floating_point() or tensor.is_complex()):
-            return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
-        if tensor.is_meta and not on_meta:
-            return torch.empty_like(tensor)
-        # A model on meta has no whole numbers either; zero is at least inside of every table.
-        real = torch.zeros(tensor.shape, dtype=tensor.dtype) if tensor.is_meta else tensor.detach()
-        return (real.cpu() if on_meta else real).clone() if real.numel() <= 2**24 else real.view_as(real)
+    if on_meta and is_special(tensor):
+        return torch.empty(tensor.shape, dtype=_plain_dtype(tensor), device="meta")
+    if on_meta and (tensor.is_floating_point() or tensor.is_complex()):
+        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+    if tensor.is_meta and not on_meta:
+        return torch.empty_like(tensor)
+    # A model on meta has no whole numbers either; zero is at least inside of every table.
+    real = torch.zeros(tensor.shape, dtype=tensor.dtype) if tensor.is_meta else tensor.detach()
+    return (real.cpu() if on_meta else real).clone() if real.numel() <= 2**24 else real.view_as(real)
 
 
 def is_special(tensor: Tensor) -> bool:
@@ -70,7 +70,8 @@ def kept(names: Mapping[nn.Module, str], record: Record) -> Iterator[None]:
                 object.__setattr__(module, "__class__", kind)
             _put_back(module.__dict__, state)
             for container, content in containers:
-                _refill(container, content)
+                if container or content:
+                    _refill(container, content)
 
 
 def _note_caches(record: Record, name: str, state: Mapping[str, Any], containers: list[tuple[Any, Any]]) -> None:
@@ -87,7 +88,8 @@ def _has_new_tensors(container: Mapping[Any, Any], content: Mapping[Any, Any] | 
 
 def _containers(module: nn.Module) -> list[tuple[Any, Any]]:
     """Each container with what it holds, None for nothing: most are empty and stay so."""
-    return [(v, v.copy() if v else None) for v in module.__dict__.values() if type(v) in _CONTAINERS]
+    found = [value for value in module.__dict__.values() if type(value) in _CONTAINERS]
+    return [(value, value.copy() if value else None) for value in found]
 
 
 def _put_back(state: dict[str, Any], before: Mapping[str, Any]) -> None:
@@ -98,8 +100,7 @@ def _put_back(state: dict[str, Any], before: Mapping[str, Any]) -> None:
 
 def _refill(container: Any, content: Any) -> None:
     if content is None:
-        if container:
-            container.clear()
+        container.clear()
     elif isinstance(container, dict):
         if list(container) != list(content) or any(container[k] is not content[k] for k in content):
             container.clear()
@@ -120,21 +121,32 @@ def lay_in_tensors(record: Record, names: Mapping[nn.Module, str], on_meta: bool
             for key, tensor in slots.items():
                 if tensor is None:
                     continue
-                if id(tensor) not in seen:
-                    seen[id(tensor)] = _leaf(record, f"{name}.{key}" if name else key, tensor, on_meta)
-                slots[key] = seen[id(tensor)]  # type: ignore[assignment]
+                twin = seen.get(id(tensor))
+                if twin is None:
+                    leaf = f"{name}.{key}" if name else key
+                    twin = seen[id(tensor)] = _leaf(record, leaf, tensor, on_meta)
+                    if slots is module._parameters:
+                        record.parameters.add(leaf)
+                slots[key] = twin  # type: ignore[assignment]
 
 
 def _leaf(record: Record, name: str, tensor: Tensor, on_meta: bool) -> Tensor:
     twin = stand_in(tensor, on_meta)
-    known = record.leaves.get(name)
-    if known is None:
-        floats = (tensor.is_floating_point() or tensor.is_complex()) and not is_special(tensor)
-        why = f"entries of {special_in_words(tensor)} can't be taken out or copied" if is_special(tensor) else ""
-        fixed = [record.ledger.fixed(n, why or "whole numbers") for n in tensor.shape]
-        known = record.leaves[name] = [record.ledger.fresh(n) for n in tensor.shape] if floats else fixed
-    twin._coupling = Notes(known, leaf=name)  # type: ignore[attr-defined]
+    axes = record.leaves.get(name)
+    if axes is None:
+        axes = record.leaves[name] = _own_axes(record.ledger, tensor)
+    twin._coupling = Notes(axes, leaf=name)  # type: ignore[attr-defined]
     return twin
+
+
+def _own_axes(ledger: Ledger, tensor: Tensor) -> list[Axis]:
+    """The axes that a parameter or buffer starts with."""
+    why = "whole numbers"
+    if is_special(tensor):
+        why = f"entries of {special_in_words(tensor)} can't be taken out or copied"
+    elif tensor.is_floating_point() or tensor.is_complex():
+        return [ledger.fresh(size) for size in tensor.shape]
+    return [ledger.fixed(size, why) for size in tensor.shape]
 
 
 @contextmanager

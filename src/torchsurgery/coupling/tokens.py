@@ -14,7 +14,7 @@ from ..errors import CouplingError
 from .atoms import Axis
 from .cuts import Cut, Numbers, answer_shapes
 from .groups import Coupling
-from .solving import union
+from .joining import union
 
 Place = tuple[str, int]
 

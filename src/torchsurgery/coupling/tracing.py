@@ -13,13 +13,12 @@ from torch.utils._pytree import tree_map
 from ..errors import SelectionError, TraceError
 from .atoms import NOWHERE, Where
 from .groups import Coupling, layer_of
-from .rules import Notes, Record
+from .rules import Arguments, Notes, Record
 from .siblings import follow_siblings
 from .solving import solve
 from .substituting import run, stand_in
 from .watching import Operations
 
-Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 Choice: TypeAlias = "Callable[[Any], Any] | None"
 
 
@@ -56,31 +55,36 @@ def trace(model: nn.Module, example_inputs: Any, *, outputs: Callable[[Any], Any
     record = _followed(model, names, given, outputs)
     modes = ["train" if model.training else "eval"]
     # What only the other mode runs, such as an auxiliary head, needs its channels, too.
-    if _unseen(model, record) and _other_mode(model, names, record, given, outputs):
+    if _unseen(record) and _other_mode(model, names, record, given, outputs):
         modes.append("eval" if model.training else "train")
     alike = follow_siblings(model, record)
-    unseen = tuple(_unseen(model, record))
+    unseen = tuple(_unseen(record))
     _freeze_unused(record)
     return Coupling(record, solve(record.ledger), unseen, tuple(modes), type(model).__name__, aliases, alike)
 
 
 def _refuse_untraceable(names: Mapping[nn.Module, str]) -> None:
     """Raise on what shows nobody its operations, or isn't there yet."""
+    kinds = set(map(type, names))
+    scripted = {kind for kind in kinds if any(base.__module__.startswith("torch.jit") for base in kind.__mro__)}
     for module, name in names.items():
-        label = f"{name} ({type(module).__name__})" if name else type(module).__name__
-        if any(base.__module__.startswith("torch.jit") for base in type(module).__mro__):
+        if type(module) in scripted:
             raise TraceError(
-                f"{label} is TorchScript, which doesn't show its operations.",
+                f"{_label(module, name)} is TorchScript, which doesn't show its operations.",
                 name=name,
                 way_out="change the model before it is scripted:  ts.prune(model, …); torch.jit.script(model)",
             )
         tensors = (*module._parameters.values(), *module._buffers.values())
         if any(tensor is not None and is_lazy(tensor) for tensor in tensors):
             raise TraceError(
-                f"{label} is lazy, and has seen no input yet that would tell its sizes.",
+                f"{_label(module, name)} is lazy, and has seen no input yet that would tell its sizes.",
                 name=name,
                 way_out="run the model once before:  model(x)",
             )
+
+
+def _label(module: nn.Module, name: str) -> str:
+    return f"{name} ({type(module).__name__})" if name else type(module).__name__
 
 
 def arguments_of(example_inputs: Any) -> Arguments:
@@ -101,10 +105,10 @@ def _names(model: nn.Module) -> tuple[dict[nn.Module, str], dict[str, str]]:
     return names, aliases
 
 
-def _unseen(model: nn.Module, record: Record) -> list[str]:
+def _unseen(record: Record) -> list[str]:
     """Layers with parameters that nothing was computed with."""
-    unused = {name for name, _ in model.named_parameters()} - record.touched
-    return list(dict.fromkeys(layer_of(leaf) for leaf in record.leaves if leaf in unused))
+    unused = record.parameters - record.touched
+    return list(dict.fromkeys(layer_of(leaf) for leaf in record.leaves if leaf in unused)) if unused else []
 
 
 def _freeze_unused(record: Record) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,8 +21,8 @@ from . import layers, moves, recurrences, vision  # noqa: F401 - their rules
 from .atoms import Where, is_fixed, words
 from .elementwise import FACTORIES
 from .integers import Site, expression_of
-from .rules import NO_ROOTS, Call, Notes, Record, freeze_all, is_composite, rule_for, tensors_in
-from .shortcuts import IN_PLACE, SHORT
+from .rules import NO_ROOTS, Call, Notes, Record, Rule, freeze_all, is_composite, rule_for, tensors_in
+from .shortcuts import IN_PLACE, SHORT, Shortcut
 from .views import LOOKING
 
 # These tell about a tensor and make none.
@@ -49,7 +49,7 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.record, self.on_meta = record, on_meta
         self.stack: list[str] = [""]
         self.innermost = ""
-        self._rules: dict[Any, tuple[str, Any, bool]] = {}
+        self._known: dict[Any, Known] = {}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -58,30 +58,28 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        known = self._rules.get(op)
+        known = self._known.get(op)
         if known is None:
-            name, rule = rule_for(op)
-            known = self._rules[op] = name, rule, rule is None and is_composite(op)
-        name, rule, composite = known
-        if name in _TELLING or op.namespace == "prim":
-            if name in _DECIDING and args and args[0].dtype is torch.bool:
+            known = self._known[op] = _known(op)
+        if known.tells:
+            if known.name in _DECIDING and args and args[0].dtype is torch.bool:
                 self.record.deciding.setdefault(self.stack[-1])
             return op(*args, **kwargs)
-        if composite:
+        if known.composite:
             with self:
                 result = op.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
-        return self._follow(op, name, rule, args, kwargs)
+        return self._follow(op, known, args, kwargs)
 
-    def _follow(self, op: Any, name: str, rule: Any, args: Any, kwargs: Any) -> Any:
-        self.record.ledger.where = Where(name, self.stack[-1])
-        tensors = tensors_in((args, kwargs))
+    def _follow(self, op: Any, known: Known, args: Any, kwargs: Any) -> Any:
+        self.record.ledger.where = Where(known.name, self.stack[-1])
+        tensors = tensors_in((*args, kwargs)) if kwargs else tensors_in(args)
         # An operation may answer the very tensor that it was given.
-        pending, roots = self._pending(name, tensors), _roots(tensors)
-        out = self._execute(op, name, args, kwargs, tensors)
-        call = Call(self.record, op, name, tuple(args), kwargs, out)
-        self._apply(rule, call)
+        pending, roots = self._pending(known.name, tensors), _roots(tensors)
+        out = self._execute(op, known, args, kwargs, tensors)
+        call = Call(self.record, op, known.name, (tuple(args), kwargs), tensors, out)
+        self._apply(known.rule, call)
         if pending or call.pending or roots:
             for tensor in call.outs:
                 notes = getattr(tensor, "_coupling", None)
@@ -120,14 +118,12 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     # --- running without computing
 
-    def _execute(self, op: Any, name: str, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
+    def _execute(self, op: Any, known: Known, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
         if not self.on_meta:
             return op(*args, **kwargs)
-        meta = [tensor.is_meta for tensor in tensors]
-        if meta and all(meta):
-            writes = op._schema.name.endswith("_")
-            short = IN_PLACE.get(name.removesuffix("_")) if writes else SHORT.get(name)
-            out = short(args, kwargs) if short is not None and (writes or not op._schema.is_mutable) else None
+        name, meta = known.name, [tensor.is_meta for tensor in tensors]
+        if known.short is not None and meta and all(meta):
+            out = known.short(args, kwargs)
             if out is not None:
                 return out
         if not any(meta):
@@ -153,6 +149,33 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if dtype.is_floating_point and not filled:
                 kwargs["device"] = torch.device("meta")
         return kwargs
+
+
+class Known(NamedTuple):
+    """What is the same whenever an operation is called.
+
+    Attributes:
+        name: Its name without namespace.
+        rule: What it says about axes, if that is known.
+        tells: Whether it only tells about a tensor.
+        composite: Whether it has no rule, but is made of operations that may have one.
+        short: Its shortcut on meta, if it has one.
+    """
+
+    name: str
+    rule: Rule | None
+    tells: bool
+    composite: bool
+    short: Shortcut | None
+
+
+def _known(op: Any) -> Known:
+    (name, rule), schema = rule_for(op), op._schema
+    writes = schema.name.endswith("_")
+    short = IN_PLACE.get(name.removesuffix("_")) if writes else SHORT.get(name)
+    tells = name in _TELLING or op.namespace == "prim"
+    composite = rule is None and is_composite(op)
+    return Known(name, rule, tells, composite, short if writes or not schema.is_mutable else None)
 
 
 def _roots(tensors: list[Tensor]) -> frozenset[str]:
