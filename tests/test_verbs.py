@@ -35,11 +35,62 @@ def test_done_at_once_and_undone(net, edit, layers, kind):
     assert portrait(net) == before
 
 
-@pytest.mark.parametrize("verb", ["replace", "insert", "remove", "wrap"])
-def test_a_verb_takes_what_its_plan_takes(verb):
+LAYERS = ["replace", "insert", "remove", "wrap", "calls_to_layers"]
+STRUCTURE = ["fold", "set_inputs", "set_outputs", "prune", "widen"]
+APPLYING = ["optimizer", "ema", "check"]
+
+
+@pytest.mark.parametrize("verb", LAYERS + STRUCTURE)
+def test_a_verb_takes_what_its_plan_takes_and_what_apply_takes(verb):
     in_plan = list(inspect.signature(getattr(ts.Plan, verb)).parameters.values())[1:]
     alone = list(inspect.signature(getattr(ts, verb)).parameters.values())[1:]
-    assert alone == in_plan
+    applying = list(inspect.signature(ts.Plan.apply).parameters.values())[1:]
+    assert [p.name for p in applying] == APPLYING
+    own = [p for p in alone if p.name not in APPLYING]
+    assert own == in_plan if verb in LAYERS else sorted(map(str, own)) == sorted(map(str, in_plan))
+    assert [p for p in alone if p.name in APPLYING] == applying
+
+
+VERBS = {
+    "replace": lambda net, **options: ts.replace(net, "2", nn.Linear, out_features=3, **options),
+    "insert": lambda net, **options: ts.insert(net, nn.Linear(4, 4), after="0", **options),
+    "wrap": lambda net, **options: ts.wrap(net, "0", lambda old: nn.Sequential(old, nn.Linear(4, 4)), **options),
+    "set_inputs": lambda net, **options: ts.set_inputs(net, 5, example_inputs=torch.ones(1, 3), **options),
+    "set_outputs": lambda net, **options: ts.set_outputs(net, 5, example_inputs=torch.ones(1, 3), **options),
+    "prune": lambda net, **options: ts.prune(net, "0", 1, example_inputs=torch.ones(1, 3), **options),
+    "widen": lambda net, **options: ts.widen(net, "0", 6, example_inputs=torch.ones(1, 3), **options),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_hands_the_optimizer_and_the_average_on(verb):
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    optimizer = torch.optim.Adam(net.parameters())
+    average = torch.optim.swa_utils.AveragedModel(net)
+    done = VERBS[verb](net, optimizer=optimizer, ema=average)
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert held == {id(p) for p in net.parameters()}
+    shapes = [p.shape for p in net.parameters()]
+    assert [p.shape for p in average.module.parameters()] == shapes
+    done.undo()
+    assert [p.shape for p in average.module.parameters()] == [(4, 3), (4,), (2, 4), (2,)]
+
+
+def test_a_verb_is_taken_back_when_its_check_fails():
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    with pytest.raises(ts.VerificationError, match="finite"):
+        ts.replace(net, nn.ReLU, lambda old: Blank(), check=torch.ones(1, 3))
+    assert type(net[1]) is nn.ReLU
+
+
+class Blank(nn.Module):
+    def forward(self, x):
+        return x / 0
+
+
+def test_an_instance_takes_no_arguments(net):
+    with pytest.raises(ts.PlanError, match=r"the instance given for .* takes no arguments, got p, foo"):
+        ts.insert(net, nn.Dropout(0.1), after=nn.ReLU, p=0.9, foo=3)
 
 
 def test_arguments_that_have_the_names_of_parameters(net):

@@ -110,13 +110,19 @@ def _by_factory(scene: Scene, place: Place, edit: Replace, factory: Callable[...
     return fresh(scene, place, new, held or place.module in set(new.modules()), None)
 
 
-def _by_instance(scene: Scene, place: Place, edit: Replace, given: nn.Module, first: bool) -> Change:
-    if edit.arguments:
+def refuse_arguments(place: Place, given: nn.Module, arguments: Mapping[str, Any]) -> None:
+    """An instance is made already: raise if there are arguments for it."""
+    if arguments:
         raise PlanError(
-            f"the instance given for {label(place)} takes no arguments, got {', '.join(edit.arguments)}.",
+            f"the instance given for {label(place)} takes no arguments, got {', '.join(arguments)}.",
             name=place.name,
-            way_out=f"give the class:  ts.replace(model, …, {type(given).__name__}, …)",
+            got=dict(arguments),
+            way_out=f"give the class with them:  {type(given).__name__}, {next(iter(arguments))}=…",
         )
+
+
+def _by_instance(scene: Scene, place: Place, edit: Replace, given: nn.Module, first: bool) -> Change:
+    refuse_arguments(place, given, edit.arguments)
     new = given if first or edit.share else copy.deepcopy(given)
     if first or not edit.share:
         refuse_no_layer(scene, place, new, "the given instance")

@@ -19,7 +19,14 @@ from ..selection import Place
 from .carrying import settle
 from .guards import guard, label
 from .means import Placement, by_becoming, by_putting, can_become, shell, stand_ins
-from .replacing import call_factory, explained, refuse_no_factory, refuse_no_layer, with_steps
+from .replacing import (
+    call_factory,
+    explained,
+    refuse_arguments,
+    refuse_no_factory,
+    refuse_no_layer,
+    with_steps,
+)
 from .scene import Scene
 from .widths import refuse_other_width
 
@@ -52,6 +59,7 @@ def _layer_to_insert(scene: Scene, place: Place, edit: Insert, first: bool) -> n
     if isinstance(edit.new, type):
         return beside(place.module, edit.new, edit.arguments, edit.where)
     if isinstance(edit.new, nn.Module):
+        refuse_arguments(place, edit.new, edit.arguments)
         layer = edit.new if first or edit.share else copy.deepcopy(edit.new)
         if first or not edit.share:
             refuse_no_layer(scene, place, layer, "the given instance")
