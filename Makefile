@@ -11,7 +11,7 @@ CONSTRAINTS ?= constraints.txt
 PIP := $(RUN) -m pip --disable-pip-version-check install -qq $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench zoo docs golden clean
+.PHONY: help demo test check format bench zoo figures docs golden clean
 .DELETE_ON_ERROR:
 # Two installs into one environment at a time would trip over each other.
 .NOTPARALLEL:
@@ -37,6 +37,7 @@ format: $(VENV)/.check ## mend what `make check` finds, where that can be done b
 bench: $(VENV)/.bench ## measure, and rewrite the committed results
 	$(RUN) benchmarks/run.py $(ARGS)
 	$(if $(ARGS),,$(RUN) benchmarks/page.py)
+	$(if $(ARGS),,$(RUN) benchmarks/figures.py)
 
 zoo: $(VENV)/.zoo ## the models of torchvision, timm and transformers: rebuilt, pruned, kept; hours, goes on where it was
 	$(RUN) benchmarks/zoo_layers.py $(ARGS)
@@ -45,6 +46,10 @@ zoo: $(VENV)/.zoo ## the models of torchvision, timm and transformers: rebuilt, 
 	$(RUN) benchmarks/zoo_keep.py $(ARGS)
 	$(RUN) benchmarks/zoo_scale.py
 	$(RUN) benchmarks/zoo_report.py
+	$(RUN) benchmarks/figures.py
+
+figures: $(VENV)/.zoo ## docs/measured.md and its plots, from the committed results
+	$(RUN) benchmarks/figures.py
 
 docs: $(VENV)/.docs ## the documentation, into site/
 	$(RUN) -m torchsurgery.tables docs/conversions.md
