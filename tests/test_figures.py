@@ -73,7 +73,7 @@ def test_nothing_sticks_out(written):
         left, top, width, height = map(float, root.get("viewBox").split())
         for label in root.iter(f"{SVG}text"):
             x, y = numbers(label, "x", "y")
-            long = len(label.text) * {"title": 8.4, None: 6.9}.get(label.get("class"), 6.1)
+            long = len(label.text) * {"title": 8.4, None: 6.6}.get(label.get("class"), 6.1)
             begin = x - {"end": long, "middle": long / 2}.get(label.get("text-anchor"), 0)
             assert left <= begin and begin + long <= left + width + 1, (name, label.text)
             assert top < y < top + height
