@@ -385,3 +385,31 @@ def test_stated_wrongly(registry, read, said):
 def test_stated_for_what_is_no_layer():
     with pytest.raises(ConfigError, match="subclass of nn"):
         register_config(int, lambda layer: {})
+
+
+class Swish(nn.Module):
+    def __init__(self, beta=1.0):
+        super().__init__()
+        self.beta = nn.Parameter(torch.tensor(float(beta)))
+
+    def forward(self, x):
+        return x * torch.sigmoid(self.beta * x)
+
+
+class Scales(nn.Module):
+    def __init__(self, width, gamma=1):
+        super().__init__()
+        self.width, self.gamma = width, nn.Parameter(torch.full((width,), float(gamma)))
+
+    def forward(self, x):
+        return x * self.gamma
+
+
+def test_a_number_that_is_learnt_is_read_off_the_parameter():
+    assert config_of(Swish(1.5)) == {"beta": 1.5}
+    assert config_of(Scales(3, 2)) == {"width": 3, "gamma": 2}
+    trained = Swish(1.0)
+    with torch.no_grad():
+        trained.beta += 0.25
+    assert config_of(trained) == {"beta": 1.25}
+    assert type(config_of(Scales(3, 2))["gamma"]) is int

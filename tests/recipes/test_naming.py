@@ -72,3 +72,26 @@ def test_refused():
     for thing in (nn.ReLU(), 3):
         with pytest.raises(ts.PlanError, match="a class of layers or a function"):
             ts.register("test/refused", thing)
+
+
+def test_a_full_name_from_before_it_was_registered_is_found():
+    class Mine(nn.Module):
+        pass
+
+    full = naming.key_of(Mine)
+    assert naming.entry_of(full) is None
+    ts.register("test/late", Mine)
+    assert naming.entry_of(full).thing is Mine
+    assert naming.known(full) is Mine
+
+
+def test_the_way_out_of_an_unknown_key_is_code():
+    for key, word in (
+        ("my/from_conv", "from_conv"),
+        ("pack.mod.Layer", "Layer"),
+        ("m.<lambda>", "lambda"),
+        ("a/b c", "b_c"),
+    ):
+        with pytest.raises(ts.RecipeError, match="isn't registered here") as raised:
+            naming.known(key)
+        assert raised.value.way_out.endswith(f"ts.register({key!r}, {word})")

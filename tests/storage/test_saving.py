@@ -236,3 +236,87 @@ class TestPlans:
         ts.save(ts.plan(net).remove("1"), tmp_path / "plan", base=build)
         ts.load_plan(tmp_path / "plan", net)
         assert portrait(net) == before
+
+
+class Stack(nn.Module):
+    """Keeps none of its arguments."""
+
+    def __init__(self, width, depth):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class Gain(nn.Module):
+    """Keeps its argument as a Parameter."""
+
+    def __init__(self, gain):
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(gain))
+
+    def forward(self, x):
+        return x * self.gain
+
+
+@pytest.fixture
+def own_layers():
+    ts.register("test-saving/stack", Stack)
+    ts.register("test-saving/gain", Gain, {"gain": float})
+
+
+def test_arguments_that_leave_no_trace_are_those_of_the_call(tmp_path, own_layers):
+    net = build()
+    ts.insert(net, Stack, after="0", width=6, depth=2)
+    ts.save(net, tmp_path / "one", base=build)
+    loaded = ts.load(tmp_path / "one", base=build)
+    x = torch.randn(3, 4)
+    assert torch.equal(loaded(x), net(x))
+    ts.save(loaded, tmp_path / "two", base=build)
+    assert torch.equal(ts.load(tmp_path / "two", base=build)(x), net(x))
+
+
+def test_an_argument_that_is_learnt_is_read_off_the_parameter(tmp_path, own_layers):
+    net = build()
+    ts.insert(net, Gain(3.5), after="0")
+    ts.save(net, tmp_path / "one", base=build)
+    loaded = ts.load(tmp_path / "one", base=build)
+    assert loaded[0].after.gain == 3.5
+    ts.save(loaded, tmp_path / "two", base=build)
+    assert ts.load(tmp_path / "two", base=build)[0].after.gain == 3.5
+    other = build()
+    ts.plan(other).replay(ts.recipe_of(net)).apply()
+    assert other[0].after.gain == 3.5
+
+
+def test_what_a_schema_would_refuse_when_it_is_loaded_is_refused_now(tmp_path, own_layers):
+    class Narrow(Stack):
+        pass
+
+    ts.register("test-saving/narrow", Narrow, {"width": range(1, 5)})
+    net = build()
+    ts.insert(net, Narrow, after="0", width=6, depth=1)
+    with pytest.raises(ts.RecipeError, match=r"width is not what it must be") as raised:
+        ts.save(net, tmp_path / "one")
+    assert "as registered for test-saving/narrow" in str(raised.value)
+    assert not (tmp_path / "one").exists()
+
+
+def test_registered_after_the_change(tmp_path):
+    class Late(nn.Module):
+        def forward(self, x):
+            return x
+
+    net = build()
+    ts.replace(net, nn.ReLU, Late)
+    with pytest.raises(ts.RecipeError, match=r"register what was used.*ts\.register\('.*Late', Late\)"):
+        ts.plan(build()).replay(ts.recipe_of(net))
+    with pytest.raises(ts.RecipeError, match="isn't registered here"):
+        ts.save(net, tmp_path / "one", base=build)
+    assert not (tmp_path / "one").exists()
+    ts.register("test-saving/late", Late)
+    ts.save(net, tmp_path / "one", base=build)
+    assert isinstance(ts.load(tmp_path / "one", base=build)[1], Late)

@@ -19,7 +19,14 @@ _WIDTHS = frozenset({"num_features", "num_channels", "normalized_shape", "embed_
 def beside(
     old: nn.Module, new: type[nn.Module], arguments: Mapping[str, Any], where: Literal["before", "after"]
 ) -> nn.Module:
-    """A `new` layer to be called before or after `old`.
+    """A `new` layer to be called before or after `old`; see `arguments_beside`."""
+    return new(**arguments_beside(old, new, arguments, where))
+
+
+def arguments_beside(
+    old: nn.Module, new: type[nn.Module], arguments: Mapping[str, Any], where: Literal["before", "after"]
+) -> dict[str, Any]:
+    """What a `new` layer that is to be called before or after `old` is made with.
 
     Args:
         old: The layer that is there.
@@ -44,4 +51,4 @@ def beside(
             f"ts.insert(model, {new.__name__}, {where}=…, {missing[0]}=lambda old: …)",
         )
     check_arguments(old, new, values)
-    return new(**values)
+    return values

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from .building import once_per_class, signature_of
@@ -107,12 +107,16 @@ def _candidates(module: nn.Module, name: str, inherited: Config, defaults: Mappi
 
 
 def _attribute(module: nn.Module, name: str, default: Any) -> list[Any]:
-    """What an attribute may have been as an argument: a Parameter stands for a bool, a Dropout for its p."""
+    """What an attribute may have been as an argument: a Parameter for a bool or a number, a Dropout for its p."""
     if name in module._parameters:
         parameter = module._parameters[name]
         if parameter is None:
             return [False, None]
-        return [True, parameter] if isinstance(default, bool) or name == "bias" else [parameter, True]
+        if isinstance(default, bool) or name == "bias":
+            return [True, parameter]
+        # A number that is learnt: what the constructor was given fills it, or what has become of that.
+        numbers = _filled_with(parameter, default)
+        return [*numbers, parameter] if isinstance(default, int | float) else [*numbers, parameter, True]
     if name in module._modules:
         return _part(module._modules[name], default)
     value = vars(module).get(name, module._buffers.get(name, _ABSENT))
@@ -120,6 +124,16 @@ def _attribute(module: nn.Module, name: str, default: Any) -> list[Any]:
         with contextlib.suppress(Exception):
             value = getattr(module, name)
     return [] if value is _ABSENT else [value]
+
+
+def _filled_with(parameter: Tensor, default: Any) -> list[int | float]:
+    """The number that all entries of a tensor are, as a number of the default's kind."""
+    if is_lazy(parameter) or parameter.is_meta or not parameter.numel() or parameter.is_complex():
+        return []
+    first = parameter.detach().flatten()[0]
+    if not bool((parameter.detach() == first).all()) or (default is None and parameter.numel() > 1):
+        return []
+    return [round(first.item()) if type(default) is int else first.item()]
 
 
 def _part(part: nn.Module | None, default: Any) -> list[Any]:

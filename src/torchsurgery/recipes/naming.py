@@ -6,6 +6,7 @@ and no name in a file is ever imported, evaluated or looked up as an attribute.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
@@ -15,7 +16,7 @@ from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from ..composites import Removed
-from ..errors import PlanError
+from ..errors import PlanError, RecipeError
 from ..layers import thin
 from ..layers.frozen import FrozenBatchNorm, FrozenBatchNormAct
 from ..layers.padded import PaddedConv1d, PaddedConv2d, PaddedConv3d
@@ -41,6 +42,8 @@ class Entry:
 
 _ENTRIES: dict[str, Entry] = {}
 _KEYS: dict[int, tuple[Thing, str]] = {}  # by identity: what is callable need not be hashable
+# The full name of what was registered → its key: a recipe from before names it so.
+_REGISTERED: dict[str, str] = {}
 
 
 @overload
@@ -88,6 +91,7 @@ def register(key: Any, thing: Any = None, schema: Schema | None = None) -> Any:
             way_out="take another key, and register the class under both:  files name it by the last",
         )
     _enter(key, thing, schema or {})
+    _REGISTERED[_full_name(thing)] = key
     return thing
 
 
@@ -100,9 +104,41 @@ def _place(thing: Any) -> tuple[str, str]:
     return str(getattr(thing, "__module__", "")), str(getattr(thing, "__qualname__", type(thing).__qualname__))
 
 
+def _full_name(thing: Any) -> str:
+    return ".".join(_place(thing)).lstrip(".")
+
+
 def entry_of(key: str) -> Entry | None:
-    """What is registered under a key."""
-    return _ENTRIES.get(key)
+    """What is registered under a key, or has this full name and was registered under another one."""
+    return _ENTRIES.get(key) or _ENTRIES.get(_REGISTERED.get(key, ""))
+
+
+def known(key: str) -> Thing:
+    """What is registered under a key.
+
+    Raises:
+        RecipeError: if nothing is.
+    """
+    entry = entry_of(key)
+    if entry is None:
+        raise unknown(f"the recipe names {key!r}", key)
+    return entry.thing
+
+
+def unknown(what: str, key: str) -> RecipeError:
+    """The error for a key under which nothing is registered."""
+    return RecipeError(
+        f"{what}, which isn't registered here.",
+        "expected a layer of torch.nn, or what you have registered",
+        expected=key,
+        got=None,
+        way_out=f"register what was used, before this is loaded:  ts.register({key!r}, {_word(key)})",
+    )
+
+
+def _word(key: str) -> str:
+    """A name for what a key stands for, as code."""
+    return re.sub(r"\W", "_", re.split(r"[./]", key)[-1].strip("<>")) or "MyLayer"
 
 
 def is_registered(thing: Thing) -> bool:
@@ -112,7 +148,7 @@ def is_registered(thing: Thing) -> bool:
 
 def key_of(thing: Thing) -> str:
     """The key of a class or function; its full name, where none was registered."""
-    return _KEYS[id(thing)][1] if id(thing) in _KEYS else ".".join(_place(thing)).lstrip(".")
+    return _KEYS[id(thing)][1] if id(thing) in _KEYS else _full_name(thing)
 
 
 def keys() -> Iterator[str]:

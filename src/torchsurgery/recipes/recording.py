@@ -13,6 +13,7 @@ from ..changes import Assign, Change, Planned
 from ..edits import CallsToLayers, Edit, Fold, Insert, Prune, Recut, Remove, Replace, Resize, Widen, Wrap, takes_name
 from ..errors import SurgeryError
 from ..layers.arguments import resolved
+from ..layers.beside import arguments_beside
 from ..layers.building import tensors_of
 from ..layers.conversion import Converter
 from ..origins import Same
@@ -72,8 +73,11 @@ def _insert(planned: Planned, edit: Insert, tensors: Tensors) -> dict[str, Any]:
     describing, groups = Describing(tensors), []
     for change in _own(planned):
         new: Any = change.new._modules[edit.where]
-        given = None if isinstance(edit.new, type) else edit.new
-        layer = _layer(change, new, given, edit.arguments, describing)
+        kind: Any = edit.new if isinstance(edit.new, type) else None
+        call = arguments_beside(change.old, kind, edit.arguments, edit.where) if kind and not edit.share else {}
+        layer = describing.called(kind, call) if call else None
+        if layer is None:
+            layer = _layer(change, new, None if kind else edit.new, edit.arguments, describing)
         groups.append((change.name, {"layer": layer, **_carries(change, f"{edit.where}.")}))
     return {"where": edit.where, "layers": _grouped(groups)}
 

@@ -134,12 +134,12 @@ def _replace(model: _Model, operation: Operation, weights: bool) -> Iterator[Edi
     made = []
     for group in operation.data["layers"]:
         if "retype" in group:
-            kind: Any = naming.entry_of(group["retype"]).thing  # type: ignore[union-attr]  # was checked
+            kind: Any = naming.known(group["retype"])
             yield Replace(model.selection(group["at"], True), kind)
         elif "layer" in group and not (weights and {"by", "way"} & group.keys()):
             made.append(group)
         elif "by" in group:
-            kind = naming.entry_of(group["by"]["class"]).thing  # type: ignore[union-attr]  # was checked
+            kind = naming.known(group["by"]["class"])
             arguments = _arguments(group["by"]["arguments"], operation)
             yield Replace(model.selection(group["at"], True), kind, arguments)
         else:

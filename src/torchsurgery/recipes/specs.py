@@ -10,6 +10,7 @@ A layer is one of
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +32,8 @@ PATH = r"[^\x00-\x1f]{0,1000}"
 _MOST_PRODUCT = 2**46
 _MOST_REPEATS = 4096
 # Arguments that say how often something is built: no tensor's size stands against them.
+# What a layer was made by that a recipe has told, while it lives: where a constructor's arguments leave no trace.
+_MADE_BY: weakref.WeakKeyDictionary[nn.Module, Any] = weakref.WeakKeyDictionary()
 _REPEATS = ("num_layers", "num_encoder_layers", "num_decoder_layers", "n_classes")
 
 
@@ -75,9 +78,11 @@ class Describing:
             return {"class": naming.key_of(kind), "parts": parts}
         try:
             given = arguments_of(layer)
-        except SurgeryError as error:
+            return {"class": naming.key_of(kind), "arguments": self.arguments(given, kind, inside)}
+        except (SurgeryError, Unwritable) as error:
+            if layer in _MADE_BY:
+                return _MADE_BY[layer]
             raise Unwritable(f"{kind.__name__}: {str(error).splitlines()[-1].strip()}") from error
-        return {"class": naming.key_of(kind), "arguments": self.arguments(given, kind, inside)}
 
     def called(self, kind: type[nn.Module], config: Mapping[str, Any]) -> Any:
         """The data of a layer that is made by this call and nothing else; None where other layers are in it."""
@@ -210,7 +215,7 @@ class Building:
                 raise RecipeError(f"nothing was put at {data['placed']!r} that another layer could share.")
             return _inside(self.placed[data["placed"]], data["path"], f"the layer at {data['placed']!r}")
         key: str = data["class"] if "class" in data else data["factory"]
-        function: Callable[..., Any] = naming.entry_of(key).thing  # type: ignore[union-attr]  # was checked
+        function = naming.known(key)
         if "parts" in data:
             container: nn.Module = function()
             for part_name, part in data["parts"]:
@@ -221,6 +226,8 @@ class Building:
         made: object = _called(function, key, *first, **given)
         if not isinstance(made, nn.Module):
             raise RecipeError(f"{key} makes a {type(made).__name__}, and no layer.", expected="a layer", got=made)
+        if _is_whole(data["arguments"]):
+            _MADE_BY[made] = data
         return made
 
     def arguments(self, data: Mapping[str, Any], old: nn.Module, name: str) -> dict[str, Any]:
@@ -229,6 +236,13 @@ class Building:
             key: values.read(value, self.tensors, lambda layer: self.build(layer, old, name))
             for key, value in data.items()
         }
+
+
+def _is_whole(data: Any) -> bool:
+    """Whether it says all by itself: no tensor that lies elsewhere, and no layer."""
+    if isinstance(data, Mapping):
+        return data.keys().isdisjoint(("layer", "tensor")) and all(map(_is_whole, data.values()))
+    return not isinstance(data, list) or all(map(_is_whole, data))
 
 
 def _called(function: Callable[..., Any], key: str, *positional: Any, **named: Any) -> Any:
@@ -242,8 +256,17 @@ def _called(function: Callable[..., Any], key: str, *positional: Any, **named: A
             f"{key} refuses its arguments: {type(error).__name__}: {error}"[:300],
             f"the call was  {key.rpartition('.')[2]}({given})"[:300],
             got=named,
-            way_out="load it with the versions of torch and of your own classes that it was saved with",
+            way_out=_whose(key),
         ) from error
+
+
+def _whose(key: str) -> str:
+    if key.startswith("torch"):
+        return "load it with the version of torch that it was saved with"
+    return (
+        "load it with the version of the class that it was saved with; if what its constructor was given can't be read "
+        f"off it, say it before it is altered:  ts.register_config({key.rpartition('.')[2]}, lambda layer: dict(…))"
+    )
 
 
 def _inside(module: nn.Module, path: str, whose: str) -> nn.Module:

@@ -85,6 +85,8 @@ def written(value: Any, tensors: Tensors, layer: Callable[[nn.Module], Any]) -> 
     if isinstance(value, nn.Module):
         return {"layer": layer(value)}
     if isinstance(value, Tensor):
+        if value.is_meta:
+            raise Unwritable("a tensor on the meta device has no values")
         return {"tensor": tensors.add(value)}
     if isinstance(value, type):
         return {"class": naming.key_of(value)}
@@ -150,15 +152,7 @@ def known(key: Field) -> naming.Entry:
     text = key.text(r"[^\x00-\x1f]{1,200}", "the key of a class or a function")
     entry = naming.entry_of(text)
     if entry is None:
-        name = text.rpartition(".")[2].strip("<>") or "MyLayer"
-        raise RecipeError(
-            f"{key.where}: {key.path} names {text!r}, which isn't registered here.",
-            "expected a layer of torch.nn, or what you have registered",
-            name=key.path,
-            expected=text,
-            got=None,
-            way_out=f"register what was used, before this is loaded:  ts.register({text!r}, {name})",
-        )
+        raise naming.unknown(f"{key.where}: {key.path} names {text!r}", text)
     return entry
 
 
@@ -182,7 +176,7 @@ def read(data: Any, tensors: dict[str, Tensor], layer: Callable[[Any], nn.Module
     if tag == "layer":
         return layer(inside)
     if tag in ("class", "function"):
-        return naming.entry_of(inside).thing  # type: ignore[union-attr]  # was checked
+        return naming.known(inside)
     if tag == "dtype":
         return _DTYPES[inside]
     if tag == "number":

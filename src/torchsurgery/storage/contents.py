@@ -111,9 +111,22 @@ def write_contents(under_way: Transaction, contents: Contents) -> None:
         )
     under_way.add("recipe", "json", lambda sink: sink.write(data))
     under_way.add("structure", "txt", lambda sink: sink.write(_text(recipe).encode()))
-    indices = {f"{i}/{name}": t for i, op in enumerate(recipe.operations) for name, t in op.tensors.items()}
-    if indices:
+    if indices := _indices(recipe):
         under_way.add("indices", "safetensors", lambda sink: write_tensors(sink, indices))
+
+
+def _indices(recipe: Recipe) -> dict[str, Tensor]:
+    return {f"{i}/{name}": t for i, op in enumerate(recipe.operations) for name, t in op.tensors.items()}
+
+
+def refuse_unreadable(recipe: Recipe) -> None:
+    """Raise on what a load would refuse, such as arguments that aren't what a schema says, before it is written.
+
+    Raises:
+        RecipeError: naming the field. What isn't registered here is for who loads it to register.
+    """
+    if not recipe.needs:
+        read_recipe(canonical(recipe.document()), "the recipe", _indices(recipe))
 
 
 def _text(recipe: Recipe) -> str:

@@ -22,7 +22,7 @@ from ..recipes.structure import structure_of
 from ..tree import uncompiled
 from . import moments
 from .bases import Base, prepared, replayed
-from .contents import About, Contents, State, write_contents
+from .contents import About, Contents, State, refuse_unreadable, write_contents
 from .folder import Transaction, refuse_foreign, transaction
 from .slots import Slot, refuse_unsavable, slots_of
 from .tensors import write_tensors
@@ -78,6 +78,7 @@ def save(
     recipe = recipe_of(model) if recipe is None else _of_this(recipe, model)
     slots = slots_of(model)
     refuse_unsavable(model, slots)
+    refuse_unreadable(recipe)
     if base is not None:
         _prove(recipe, base)
     contents = Contents(recipe, State.of(model), About.of(model, base if isinstance(base, str) else None))
@@ -111,6 +112,7 @@ def _save_plan(given: Plan, folder: Path, base: Base | None) -> None:
     recipe = given.recipe
     with given.in_force() as altered:
         recipe = replace(recipe, result=structure_of(altered))
+    refuse_unreadable(recipe)
     if base is not None:
         _prove(recipe, base)
     about = About.of(given.draft.model, base if isinstance(base, str) else None)
