@@ -94,9 +94,9 @@ def _measured(row: Row, subject: Subject) -> Row:
     inputs = called_with(model, args, kwargs)
     coupling, trace = timed(lambda: ts.trace(model, inputs, outputs=logits))
     wish = Wish(None, 0.5, None, ts.importance.l2)
-    _, chosen = timed(lambda: choose(renewed(coupling), wish, tensors_of(model)))
+    _, choosing = timed(lambda: choose(renewed(coupling), wish, tensors_of(model)))
     row = replace(row, params=sum(p.numel() for p in model.parameters()), groups=len(coupling.groups))
-    row = replace(row, forward=forward, trace=trace, choose=chosen, unknown=" ".join(coupling.unknown))
+    row = replace(row, forward=forward, trace=trace, choose=choosing, unknown=" ".join(coupling.unknown))
     row = replace(row, due=round(share_due(coupling, model), 3), frozen=reasons(coupling))
     lesson = subject.training(model) if subject.training else (args, kwargs)
     learning = gradients(model, *lesson, training=subject.training is not None)
@@ -202,7 +202,7 @@ def exactness(model: nn.Module, args: Any, kwargs: Any) -> str:
         return f"does not run in float64: {' '.join(str(error).split())[:60]}"
     inputs = called_with(model, args, kwargs)
     coupling = ts.trace(model, inputs, outputs=logits)
-    cut, _ = choose(coupling, Wish(None, 0.5, None, ts.importance.l2, exact=True), tensors_of(model))
+    cut = choose(coupling, Wish(None, 0.5, None, ts.importance.l2, exact=True), tensors_of(model)).cut
     if not cut.kept:
         return "nothing goes exactly"
     edit = Prune("", (), cut.kept, tuple(cut.attributes.items()), tuple(dict.fromkeys(coupling.record.caches)))

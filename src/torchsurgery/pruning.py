@@ -80,7 +80,7 @@ class Proof:
                 got=error,
                 way_out="a size in its code does not follow: keep this layer, with  ignore=",
             ) from error
-        certify(self.before, after, self.cut, self.dead)
+        certify(self.before, after if self.before.rows else after.tied, self.cut, self.dead)
 
 
 def refuse_senseless(asked: Asked, inputs: Any) -> None:
@@ -166,7 +166,7 @@ def prepare(model: nn.Module, asked: Asked, inputs: Any) -> tuple[Proof, Prune]:
         min_width=asked.min_width,
     )
     tensors: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    cut, dead = choose(coupling, wish, tensors)
+    cut, dead, coupling = choose(coupling, wish, tensors)
     if not cut.kept:
         raise CouplingError(
             f"nothing of {type(model).__name__} can be pruned so.",

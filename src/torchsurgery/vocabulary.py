@@ -36,7 +36,7 @@ def prepare(model: nn.Module, asked: Asked, inputs: Any) -> tuple[Proof, Widen]:
         TraceError: if the model fails on these inputs.
     """
     layers = selected(model, asked.target)
-    coupling = trace(model, inputs, outputs=asked.outputs)
+    coupling = trace(model, inputs, outputs=asked.outputs).tied
     further = dict(_further(model, coupling, layers, asked))
     tokens = Tokens(coupling, further)
     try:

@@ -159,7 +159,7 @@ def prepare(model: nn.Module, asked: Asked, inputs: Any) -> tuple[Proof, Samenes
         TraceError: if the model fails on these inputs.
     """
     names = selected(model, asked.target)
-    coupling = trace(model, inputs, outputs=asked.outputs)
+    coupling = trace(model, inputs, outputs=asked.outputs).tied
     layers = with_channels(coupling, names, model)
     copies = _Choice(coupling, asked).run(layers)
     _refuse_inexact(copies, asked, layers)

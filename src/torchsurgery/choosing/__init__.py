@@ -10,11 +10,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ..coupling.cuts import Cut
+from ..coupling.alignment import Unaligned
 from ..coupling.groups import Coupling
-from ..coupling.solving import Flags
+from ..errors import CouplingError
 from .amounts import ByAmount
-from .base import Choice
+from .base import Choice, Chosen
 from .base import unit_of as unit_of
 from .budgets import ToBudget
 from .channels import ByChannel
@@ -22,8 +22,10 @@ from .wish import Amount as Amount
 from .wish import Wish as Wish
 
 
-def choose(coupling: Coupling, wish: Wish, tensors: Mapping[str, Tensor]) -> tuple[Cut, Flags]:
+def choose(coupling: Coupling, wish: Wish, tensors: Mapping[str, Tensor]) -> Chosen:
     """The cut that a wish comes to, and the classes that die.
+
+    Where each row of a shuffle, or each group, can't lose channels of its own, those at the same place go in all rows.
 
     Args:
         coupling: The traced model.
@@ -38,4 +40,11 @@ def choose(coupling: Coupling, wish: Wish, tensors: Mapping[str, Tensor]) -> tup
         way = ByChannel
     elif wish.params is not None or wish.macs is not None:
         way = ToBudget
-    return way(coupling, wish, tensors).cut()
+    try:
+        return way(coupling, wish, tensors).cut()
+    except Unaligned:
+        return way(coupling.tied, wish, tensors).cut()
+    except CouplingError:
+        if not coupling.rows or wish.channels is None:
+            raise
+        return way(coupling.tied, wish, tensors).cut()

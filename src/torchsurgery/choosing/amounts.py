@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from math import ceil
 
 import numpy as np
 from torch import Tensor
 
+from ..coupling.alignment import Unaligned, left_of_each
 from ..coupling.atoms import Axis
 from ..coupling.bundles import Bundle
 from ..coupling.groups import Coupling
@@ -18,6 +20,9 @@ from ..progress import each
 from .base import Choice, unit_of
 from .wish import Amount, Wish
 
+# Numbers of channels that are tried where a shuffle doesn't go with the one asked for.
+_MOST_TRIES = 20
+
 
 class ByAmount(Choice):
     """The channels that matter least, so many of them."""
@@ -25,6 +30,7 @@ class ByAmount(Choice):
     def __init__(self, coupling: Coupling, wish: Wish, tensors: Mapping[str, Tensor]) -> None:
         super().__init__(coupling, wish, tensors)
         self.scores: dict[int, Scores] = {}
+        self.shared_out: dict[tuple[int, int], Mapping[int, int]] = {}
 
     def chosen(self) -> Flags:
         return self.select(self.wish.amount)
@@ -131,9 +137,12 @@ class ByAmount(Choice):
         chosen = self.bundles.one_of_each_product(bundles, lambda b: self._misses(b, amount))
         if self.wish.ranked:
             return self._ranked(chosen, float(amount or 0.0))
+        numbers = [(bundle, self._removable(bundle, amount)) for bundle in chosen]
+        with suppress(Unaligned):
+            self._share_out(numbers)
         dead = np.zeros(self.classes.count, bool)
-        for bundle in chosen:
-            dead[self.lowest(bundle, self._removable(bundle, amount))] = True
+        for bundle, number in numbers:
+            dead[self.lowest(bundle, number)] = True
         return dead
 
     def _ranked(self, bundles: Sequence[Bundle], share: float) -> Flags:
@@ -152,11 +161,51 @@ class ByAmount(Choice):
         """The `number` channels of each of its families that matter least."""
         if number <= 0:
             return np.zeros(0, np.int64)
-        scored = zip(bundle.families, self._family_scores(bundle), strict=True)
-        return np.concatenate([members[np.argsort(scores, kind="stable")[:number]] for members, scores in scored])
+        found = []
+        for members, scores in zip(bundle.families, self._family_scores(bundle), strict=True):
+            own = len(members) - self._left_of(bundle, number)[int(members[0])] if bundle.is_shared_out else number
+            found.append(members[np.argsort(scores, kind="stable")[:own]])
+        return np.concatenate(found)
+
+    def _left_of(self, bundle: Bundle, number: int) -> Mapping[int, int]:
+        """How many of each family are left when so many of each part go, or if that can't be, nearly so many.
+
+        Raises:
+            Unaligned: if no number will do.
+        """
+        for other in self._near(bundle, number):
+            try:
+                self._share_out([(bundle, other)])
+            except Unaligned:
+                continue
+            return self.shared_out.setdefault((bundle.number, number), self.shared_out[bundle.number, other])
+        raise Unaligned(f"{number} of {bundle.size} channels can't be shared out")
+
+    def _near(self, bundle: Bundle, number: int) -> list[int]:
+        """The numbers to be tried: that one alone where it was asked for."""
+        if not isinstance(self.wish.amount, float) or (bundle.number, number) in self.shared_out:
+            return [number]
+        return sorted(range(1, self._most(bundle) + 1), key=lambda other: abs(other - number))[:_MOST_TRIES]
+
+    def _share_out(self, wanted: Iterable[tuple[Bundle, int]]) -> None:
+        """Find out how many of each family are left, for several bundles at once."""
+        new = [(b, n) for b, n in wanted if b.is_shared_out and n > 0 and (b.number, n) not in self.shared_out]
+        if not new:
+            return
+        if self.coupling.again is None:
+            left = {int(f[0]): len(f) - round(n * len(f) / b.size) for b, n in new for f in b.families}
+        else:
+            left = dict(left_of_each(self.coupling, [(b.families, 1 - n / b.size) for b, n in new]))
+        self.shared_out.update({(bundle.number, number): left for bundle, number in new})
 
     def _bundle_scores(self, bundle: Bundle) -> Scores:
-        total: Scores = np.sum([np.sort(scores) for scores in self._family_scores(bundle)], axis=0)
+        """For each number of channels of a part what the one that goes last is worth."""
+        found, at = [], np.linspace(0, 1, bundle.size)
+        for scores in self._family_scores(bundle):
+            ordered = np.sort(scores)
+            even = len(ordered) == bundle.size
+            found.append(ordered if even else np.interp(at, np.linspace(0, 1, len(ordered)), ordered))
+        total: Scores = np.sum(found, axis=0)
         return total
 
     def _family_scores(self, bundle: Bundle) -> list[Scores]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
+from ..coupling.alignment import orders
 from ..coupling.atoms import Axis
 from ..coupling.bundles import Bundle, Bundles
 from ..coupling.cuts import Cut, Remains, factors
@@ -21,6 +23,20 @@ _MOST_TRIALS = 200
 _SMALLER = "prune another number of channels, or see the group with  ts.trace(model, x).group(name)"
 
 
+class Chosen(NamedTuple):
+    """What goes.
+
+    Attributes:
+        cut: As plain data.
+        dead: The prime classes that die.
+        coupling: The coupling that they are classes of.
+    """
+
+    cut: Cut
+    dead: Flags
+    coupling: Coupling
+
+
 class Choice:
     """One choice: what is asked for, of which model."""
 
@@ -32,14 +48,16 @@ class Choice:
         self.trials = _MOST_TRIALS
         self.kept = self._ignored()
 
-    def cut(self) -> tuple[Cut, Flags]:
-        """What the wish comes to, and the prime classes that die.
+    def cut(self) -> Chosen:
+        """What the wish comes to.
 
         Raises:
             CouplingError: if it can't go.
+            Unaligned: if a shuffle stands in the way of losing other channels in each of its rows.
         """
         dead = self.repaired(self.chosen(), free=self.wish.layers is None)
-        return Remains(self.coupling, dead).cut(self.left), dead
+        remains = Remains(self.coupling, dead)
+        return Chosen(remains.cut(self.left, orders(self.coupling, remains)), dead, self.coupling)
 
     def chosen(self) -> Flags:
         """The prime classes that are to die."""
@@ -118,9 +136,9 @@ class Choice:
         if emptied is not None:
             leaf, dim = emptied
             return [self.coupling.leaf_axis(leaf, dim)], f"nothing of {leaf} would be left", layer_of(leaf)
-        for parts in self.coupling.record.balanced:
+        for parts in self.coupling.balanced:
             if len({remains.count(part) for part in parts}) > 1 and len({len(part) for part in parts}) == 1:
-                return parts, "the parts of a chunk must be of one size", self._name()
+                return list(parts), "the parts of a chunk must be of one size", self._name()
         error = _unsolved(remains)
         if error is None:
             return None
@@ -133,7 +151,7 @@ class Choice:
             return None
         primes = self.classes.primes_of(np.concatenate([self.classes.of(axis) for axis in error.axes]))
         for bundle in self.bundles.of(primes):
-            now = int(dead[bundle.families[0]].sum())
+            now = int(dead[bundle.part].sum())
             for number in sorted(range(1, bundle.size), key=lambda n: abs(n - now)) if now else ():
                 if number == now or not self.trials:
                     continue
@@ -172,6 +190,4 @@ def unit_of(coupling: Coupling, bundle: Bundle, axis: Axis) -> int:
     """How many entries of an axis go with one channel of a bundle."""
     classes = coupling.classes.of(axis)
     touched = coupling.families.touches(classes, np.concatenate(bundle.families))
-    own = coupling.classes.primes_of(classes)
-    channels = len(np.intersect1d(np.concatenate(bundle.families), own))
-    return max(1, int(touched.sum()) // max(channels, 1))
+    return max(1, int(touched.sum()) // bundle.size)

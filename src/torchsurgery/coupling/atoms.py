@@ -60,6 +60,31 @@ class Product(NamedTuple):
     where: Where
 
 
+@dataclass(eq=False)
+class Split:
+    """An axis divided into rows of equal length, as by `x.view(n, rows, length)`.
+
+    Attributes:
+        number: Its product, among those of the ledger.
+        whole: The axis that is divided.
+        row, place: The axes that it is divided into.
+        is_turned: Whether it was put together again place by place, as a channel shuffle does.
+        is_used: Whether an operation was given the places: then it matters which is which.
+    """
+
+    number: int
+    whole: Axis
+    row: Axis
+    place: Axis
+    is_turned: bool = False
+    is_used: bool = False
+
+    @property
+    def turned(self) -> Axis:
+        """The entries, place by place."""
+        return np.ascontiguousarray(self.whole.reshape(len(self.row), len(self.place)).T).reshape(-1)
+
+
 NOWHERE = Where("", "")
 SINGLE = Reason("it has one entry only", NOWHERE)
 
@@ -71,6 +96,8 @@ class Ledger:
         size: Atoms are 1 … size − 1.
         ties: See `Tie`.
         products: See `Product`.
+        splits: Products of two axes, of which it may turn out that less holds; see `Split`.
+        unused: The id of the places of a split, while no operation was given them → the split.
         frozen: Axes to be frozen, each with the index of its reason.
         reasons: Why axes are frozen.
         where: The operation that states the constraints at the moment.
@@ -82,6 +109,8 @@ class Ledger:
         self.size = 1
         self.ties: list[Tie] = []
         self.products: list[Product] = []
+        self.splits: list[Split] = []
+        self.unused: dict[int, Split] = {}
         self.frozen: list[tuple[Axis, int]] = []
         self.reasons: list[Reason] = [SINGLE]
         self.where = NOWHERE
@@ -89,6 +118,7 @@ class Ledger:
         self.starts: list[int] = []
         self._splits: dict[object, tuple[Axis, ...]] = {}
         self._merges: dict[object, Axis] = {}
+        self._turned: dict[object, Split] = {}
         self._numbers: dict[Reason, int] = {SINGLE: 0}
         self._fixed: dict[tuple[int, str, Where], Axis] = {}
 
@@ -171,7 +201,15 @@ class Ledger:
                 parts[i] = self.fresh(sizes[i])
             self.product(axis, [_spread(parts[i], i, sizes) for i in varying])
             self._merges[_key(parts)] = axis
+            if len(large) == 2:
+                self._note_rows(axis, *(parts[i] for i in varying))
         return tuple(parts)
+
+    def _note_rows(self, axis: Axis, row: Axis, place: Axis) -> None:
+        split = Split(len(self.products) - 1, axis, row, place)
+        self.splits.append(split)
+        self.unused[id(place)] = split
+        self._turned[_key([place, row])] = split
 
     def merge(self, axes: Sequence[Axis], sizes: Sequence[int]) -> Axis:
         """The one axis that a view merges several into, the last running fastest."""
@@ -183,6 +221,10 @@ class Ledger:
         if len(live) == 1:
             return axes[live[0]] if length == sizes[live[0]] else _spread(axes[live[0]], live[0], sizes)
         key = _key([axis if i in live else np.zeros(len(axis), np.int64) for i, axis in enumerate(axes)])
+        split = self._turned.get(key)
+        if split is not None and len(split.whole) == length:
+            split.is_turned = True
+            return split.turned
         merged = self._merges.get(key)
         if merged is None or len(merged) != length:
             merged = self._merges[key] = self.fresh(length)

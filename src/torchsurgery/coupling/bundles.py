@@ -16,22 +16,32 @@ from .integers import Expression
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """Families that change by equal numbers.
+    """Families that change by equal numbers, or where they are of several lengths, by equal shares.
 
     Attributes:
         number: Its place among all bundles.
-        families: Prime classes, one list a family, all of one length.
+        families: Prime classes, one list a family.
         unit: How many entries of the narrowest axis that they are found in belong to one channel.
+        part: The classes of one of the parts that must be of one size; of one family where all are of one length.
+        is_shared_out: Whether the model itself must tell how many of each family are left when so many of a part are:
+            the families are of several lengths, or put in another order by a shuffle.
     """
 
     number: int
     families: tuple[Axis, ...]
     unit: int
+    part: Axis
+    is_shared_out: bool = False
 
     @property
     def size(self) -> int:
-        """How many channels each family has."""
-        return len(self.families[0])
+        """How many channels each part has."""
+        return len(self.part)
+
+
+def _bundle(number: int, families: tuple[Axis, ...], unit: int, part: Axis | None, is_shuffled: bool) -> Bundle:
+    is_even = part is None or len({len(members) for members in families}) == 1
+    return Bundle(number, families, unit, families[0] if is_even else part, is_shuffled or not is_even)  # type: ignore[arg-type]
 
 
 class Bundles:
@@ -44,14 +54,16 @@ class Bundles:
     def __init__(self, coupling: Coupling) -> None:
         self.coupling, self.families = coupling, coupling.families
         self._root = list(range(len(self.families.lists)))
+        self._parts: list[tuple[int, Axis]] = []
         self._tie_parts()
         self._tie_integers()
         members: dict[int, list[Axis]] = {}
         for family, channels in enumerate(self.families.lists):
             members.setdefault(self._find(family), []).append(channels)
-        units = self._units()
+        units, parts, shuffled = self._units(), self._shortest_parts(), self._shuffled()
         self.all = tuple(
-            Bundle(i, tuple(lists), max(1, units.get(root, 1))) for i, (root, lists) in enumerate(members.items())
+            _bundle(i, tuple(lists), max(1, units.get(root, 1)), parts.get(root), root in shuffled)
+            for i, (root, lists) in enumerate(members.items())
         )
         self._number = {root: i for i, root in enumerate(members)}
 
@@ -113,8 +125,35 @@ class Bundles:
         return int(families[0]) if one else None
 
     def _tie_parts(self) -> None:
-        for parts in self.coupling.record.balanced:
-            self._tie(parts)
+        """Parts of equal size lose equally many, whatever families they consist of."""
+        for parts in self.coupling.balanced:
+            if len({len(part) for part in parts}) > 1 or not all(map(self.families.is_plain, parts)):
+                self._tie(parts)
+                continue
+            families = np.unique(np.concatenate([self._families_of(part) for part in parts]))
+            first = self._find(int(families[0]))
+            for other in families[1:]:
+                one, two = sorted((first, self._find(int(other))))
+                self._root[two] = first = one
+            self._parts.append((first, self.families.primes_of(parts[0])))
+
+    def _families_of(self, axis: Axis) -> Axis:
+        return self.families.number[self.families.primes_of(axis)]
+
+    def _shortest_parts(self) -> dict[int, Axis]:
+        """Root family → the classes of the shortest of the parts that it is found in."""
+        found: dict[int, Axis] = {}
+        for family, part in self._parts:
+            root = self._find(family)
+            if root not in found or len(part) < len(found[root]):
+                found[root] = part
+        return found
+
+    def _shuffled(self) -> set[int]:
+        """The root families of what a shuffle brings into another order."""
+        turned = [rows.split.whole for rows in self.coupling.rows if rows.split.is_turned]
+        families = np.unique(np.concatenate([np.zeros(0, np.int64), *map(self._families_of, turned)]))
+        return {self._find(int(family)) for family in families if family >= 0}
 
     def _tie_integers(self) -> None:
         axes: dict[Expression, list[Axis]] = {}

@@ -43,6 +43,7 @@ def certify(before: Coupling, after: Coupling, cut: Cut, dead: Flags) -> None:
     lead = np.maximum.accumulate(np.where(first, np.arange(len(new)), 0))
     wrong = np.nonzero(old != old[lead])[0]
     if not len(wrong):
+        _same_parts(before, after, *entries)
         return _same_products(before.classes, after.classes, *entries)
     one, other = (_place(before, int(places[i])) for i in (wrong[0], lead[wrong[0]]))
     raise VerificationError(
@@ -101,6 +102,26 @@ def _entries(before: Coupling, after: Coupling, cut: Cut) -> tuple[Axis, Axis, A
                 places.append(np.full(len(other), number * 64 + dim))
     empty = [np.zeros(0, np.int64)]
     return np.concatenate(empty + old), np.concatenate(empty + new), np.concatenate(empty + places)
+
+
+def _same_parts(before: Coupling, after: Coupling, old: Axis, new: Axis) -> None:
+    """Raise unless what is in one of several parts of equal size, such as a group, was in that part before."""
+    if [len(parts) for parts in before.balanced] != [len(parts) for parts in after.balanced]:
+        return
+    was = np.zeros(after.classes.count, np.int64)
+    was[new] = old
+    for mine, theirs in zip(before.balanced, after.balanced, strict=True):
+        if not all(map(before.families.is_plain, mine)) or not all(map(after.families.is_plain, theirs)):
+            continue
+        for one, other in zip(mine, theirs, strict=True):
+            there = was[after.families.primes_of(other)]
+            strangers = np.setdiff1d(there[there > 0], before.families.primes_of(one))
+            if len(strangers):
+                raise VerificationError(
+                    "the altered model divides its channels otherwise than before, such as into other halves.",
+                    f"{len(strangers)} of {len(there)} entries of a part were in another one",
+                    way_out="this is a fault of torchsurgery: please report it with the model",
+                )
 
 
 def _same_products(before: Classes, after: Classes, old: Axis, new: Axis) -> None:

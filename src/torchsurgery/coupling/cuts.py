@@ -12,6 +12,7 @@ from .adjusting import adjusted
 from .atoms import Axis, Where
 from .groups import Coupling
 from .integers import Attribute, Length, names_in
+from .rules import Record, Widths
 from .solving import Flags
 
 
@@ -89,8 +90,14 @@ class Remains(Numbers):
                     return leaf, dim
         return None
 
-    def cut(self, left: Mapping[str, str] | None = None) -> Cut:
+    def cut(
+        self, left: Mapping[str, str] | None = None, orders: Mapping[str, Mapping[int, tuple[int, ...]]] | None = None
+    ) -> Cut:
         """As plain data.
+
+        Args:
+            left: Layers of which some channels were to go and stay after all → why.
+            orders: Parameter or buffer → axis → what is left of it, where that is not in the old order.
 
         Raises:
             Unsolved: if there is no value for an integer of the code.
@@ -101,6 +108,8 @@ class Remains(Numbers):
                 flags = self.flags(axis)
                 if not flags.all():
                     kept.setdefault(leaf, {})[dim] = tuple(np.nonzero(flags)[0].tolist())
+        for leaf, ordered in (orders or {}).items():
+            kept.get(leaf, {}).update({dim: order for dim, order in ordered.items() if dim in kept.get(leaf, {})})
         return Cut(kept, self.attributes(), tuple(dict.fromkeys(self._mixing())), left or {})
 
     def _mixing(self) -> list[str]:
@@ -111,6 +120,17 @@ class Remains(Numbers):
             for axis, where in factors(self.coupling)
             if not self.flags(axis).all()
         ]
+
+
+def widths_of(record: Record, numbers: Numbers) -> Widths:
+    """The shapes of tensors and the integers of the code that come of other numbers of entries.
+
+    Raises:
+        Unsolved: if there is no value for an integer of the code.
+    """
+    shapes = {leaf: tuple(map(numbers.count, axes)) for leaf, axes in record.leaves.items()}
+    changed = {name: shape for name, shape in shapes.items() if shape != tuple(map(len, record.leaves[name]))}
+    return Widths(changed, numbers.attributes())
 
 
 def answer_shapes(coupling: Coupling, count: Callable[[Axis], int] = len) -> list[tuple[int, ...]]:

@@ -6,8 +6,9 @@ third. Channels of one family can stand for each other; which of them goes is a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
@@ -52,10 +53,11 @@ class Families:
         lists: The classes of each family, in order.
         number: Class → its family, or −1.
         uses: Which axes they are found in.
+        balanced: Lists of parts that must be of one size: what is found in other parts is another family.
     """
 
-    def __init__(self, record: Record, classes: Classes) -> None:
-        self.record, self.classes = record, classes
+    def __init__(self, record: Record, classes: Classes, balanced: Sequence[Sequence[Axis]] = ()) -> None:
+        self.record, self.classes, self.balanced = record, classes, balanced
         self.uses = Uses(record, classes, self._row_of)
         self.lists = list(self._grouped())
         self.number = np.full(classes.count, -1, np.int64)
@@ -69,7 +71,7 @@ class Families:
             return
         first = self._first_atoms()[found]
         block = np.searchsorted(np.array(self.record.ledger.starts), first, side="right")
-        keys = np.stack([signature[found].astype(np.int64), block], 1)
+        keys = np.stack([signature[found], self._parts[found], block], 1)
         _, family = np.unique(keys, axis=0, return_inverse=True)
         order = np.argsort(family.reshape(-1), kind="stable")
         bounds = np.nonzero(np.diff(family.reshape(-1)[order]))[0] + 1
@@ -86,6 +88,35 @@ class Families:
         terms = weights[self.uses.place] * (np.uint64(1000003) + self.uses.times.astype(np.uint64))
         np.add.at(signature, self.uses.prime, terms)
         return signature.view(np.int64), seen
+
+    @cached_property
+    def _parts(self) -> Axis:
+        """For each prime class a number that tells in which of the parts that must be of one size it is found."""
+        weights = np.random.default_rng(1).integers(1, 2**62, sum(map(len, self.balanced)), np.int64)
+        found = np.zeros(self.classes.count, np.int64)
+        for weight, part in zip(weights, chain.from_iterable(self.balanced), strict=True):
+            found[self.primes_of(part)] += weight
+        return found
+
+    def primes_of(self, axis: Axis) -> Axis:
+        """The prime classes that the entries of an axis depend on, each once."""
+        labels = np.unique(self.classes.of(axis))
+        row = self._row_of[labels]
+        found = np.unique(np.concatenate([labels[row < 0], self.classes.primes[row[row >= 0]].reshape(-1)]))
+        return found[found > 0]
+
+    def is_plain(self, axis: Axis) -> bool:
+        """Whether every entry of an axis may go, and depends on one prime class only."""
+        labels = self.classes.of(axis)
+        return bool((labels > 0).all() and (self._row_of[labels] < 0).all())
+
+    @cached_property
+    def kinds(self) -> Axis:
+        """For each family a number that tells in which axes and parts it is found, whatever their widths."""
+        weights = np.random.default_rng(2).integers(1, 2**62, len(self.uses.places), np.int64)
+        found = self._parts.copy()
+        np.add.at(found, self.uses.prime, weights[self.uses.place])
+        return np.array([found[members[0]] for members in self.lists], np.int64)
 
     @cached_property
     def _row_of(self) -> Axis:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -14,9 +14,12 @@ from ..errors import CouplingError, SelectionError
 from .atoms import Axis, Reason, Where
 from .families import Families
 from .paths import Paths
+from .rows import Rows
 from .rules import Record
-from .solving import Classes
+from .solving import Classes, solve
 
+# Given the numbers of entries (`cuts.Numbers`), which stand below this file.
+Again: TypeAlias = "Callable[[Any], Coupling]"
 Side = Literal["out", "in"]
 _MOST = 6
 
@@ -118,6 +121,8 @@ class Coupling:
         model_name: The class of the model.
         aliases: The other names of shared modules → their first.
         alike: Parts that were not run → the sibling that they are taken to be used like, as experts are.
+        rows: Divisions of axes whose rows may lose entries of their own, equally many.
+        again: Traces the model once more, as if its axes had the numbers of entries told.
     """
 
     record: Record = field(repr=False)
@@ -127,11 +132,25 @@ class Coupling:
     model_name: str
     aliases: Mapping[str, str] = field(repr=False, default_factory=dict)
     alike: Mapping[str, str] = field(repr=False, default_factory=dict)
+    rows: tuple[Rows, ...] = field(repr=False, default=())
+    again: Again | None = field(repr=False, default=None)
 
     @cached_property
     def families(self) -> Families:
         """Prime classes by the role that they play."""
-        return Families(self.record, self.classes)
+        return Families(self.record, self.classes, self.balanced)
+
+    @cached_property
+    def balanced(self) -> list[Sequence[Axis]]:
+        """Lists of axes that must have equal numbers of entries each."""
+        return [*self.record.balanced, *(rows.parts for rows in self.rows)]
+
+    @cached_property
+    def tied(self) -> Coupling:
+        """The same with all rows alike: what stands at one place of each row goes together."""
+        if not self.rows:
+            return self
+        return replace(self, classes=solve(self.record.ledger), rows=(), again=None)
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:

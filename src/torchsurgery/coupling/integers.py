@@ -156,6 +156,7 @@ class Integers:
         sites: Where an integer is given as a size.
         equations: What was compared and found equal.
         factors: What the code computes a fraction or a root of.
+        instead: Attributes that the model is taken to have other values of.
     """
 
     attributes: dict[Attribute, int] = field(default_factory=dict)
@@ -163,6 +164,7 @@ class Integers:
     sites: list[Site] = field(default_factory=list)
     equations: list[tuple[Expression, Expression]] = field(default_factory=list)
     factors: set[Attribute | Length] = field(default_factory=set)
+    instead: Mapping[Attribute, int] = field(default_factory=dict)
 
     def length(self, axis: Axis) -> Traced:
         """The length of an axis, as code will see it."""
@@ -172,7 +174,7 @@ class Integers:
     def attribute(self, module: str, key: str, value: int) -> Traced:
         """An attribute, as code will see it."""
         name = Attribute(module, key)
-        self.attributes[name] = value
+        value = self.attributes[name] = self.instead.get(name, value)
         return Traced(value, name, self)
 
 

@@ -6,7 +6,7 @@ freezes all that comes near it, under its name. The rules themselves are in `ele
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import TraceError
 from .atoms import NOWHERE, Axis, Ledger, Where, broadcast, is_fixed
-from .integers import Integers, Site, Traced, expression_of
+from .integers import Attribute, Integers, Site, Traced, expression_of
 
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 NO_ROOTS: frozenset[str] = frozenset()
@@ -69,6 +69,18 @@ class Sum(NamedTuple):
     where: Where
 
 
+class Widths(NamedTuple):
+    """What a model is taken to be of, in place of what it is.
+
+    Attributes:
+        shapes: Parameter or buffer → its shape.
+        attributes: Integer attributes of modules.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    attributes: Mapping[Attribute, int]
+
+
 class Record:
     """What a trace gathers besides constraints.
 
@@ -82,6 +94,7 @@ class Record:
         counted: The id of a leaf's axis → the axis along which its layer's channels are counted, where that is another:
             the units of a recurrent layer behind its gates.
         balanced: Axes that must have equal numbers of entries: the parts of a `chunk`.
+        instead: What the model is taken to be of, or None where it is taken as it is.
         computed: Whether the model was run for real, since it reads values.
         deciding: Modules whose code reads whether something is true, so that it may take another way on other inputs.
         answers: The axes of the tensors that the model returned.
@@ -93,10 +106,10 @@ class Record:
         given: The Python function called, with its arguments as the code gave them; None inside PyTorch.
     """
 
-    def __init__(self, computed: bool = False) -> None:
-        self.computed = computed
+    def __init__(self, computed: bool = False, instead: Widths | None = None) -> None:
+        self.computed, self.instead = computed, instead
         self.ledger = Ledger()
-        self.integers = Integers()
+        self.integers = Integers(instead={} if instead is None else instead.attributes)
         self.leaves: dict[str, list[Axis]] = {}
         self.parameters: set[str] = set()
         self.roles: dict[int, str] = {}

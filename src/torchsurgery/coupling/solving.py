@@ -7,12 +7,13 @@ it follows from, so that `paths.py` can tell why.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from .atoms import Axis, Ledger, Where
+from .atoms import Axis, Ledger, Product, Where
 from .joining import components, joined, union
 
 Flags = npt.NDArray[np.bool_]
@@ -96,19 +97,30 @@ class Classes:
         return found[found > 0]
 
 
-def solve(ledger: Ledger) -> Classes:
-    """The classes of all atoms."""
-    return _Solver(ledger).run()
+def solve(
+    ledger: Ledger, instead: Mapping[int, Product] | None = None, frozen: Sequence[tuple[Axis, int]] = ()
+) -> Classes:
+    """The classes of all atoms.
+
+    Args:
+        ledger: All constraints.
+        instead: What holds in place of some products, by their number.
+        frozen: Further axes that stay, each with the number of its reason.
+    """
+    return _Solver(ledger, instead or {}, frozen).run()
 
 
 class _Solver:
     """Rows of products and the links found so far. A row is one entry of one product."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, instead: Mapping[int, Product], frozen: Sequence[tuple[Axis, int]]) -> None:
         self.ledger, self.links = ledger, Links(ledger)
-        self.where = [product.where for product in ledger.products]
-        width = max((len(product.factors) for product in ledger.products), default=1)
-        rows = [(p.whole, _columns(p.factors, width), i) for i, p in enumerate(ledger.products)]
+        for axis, reason in frozen:
+            self.links.add(axis, np.full(len(axis), -reason), np.full(len(axis), -1))
+        products = [instead.get(i, product) for i, product in enumerate(ledger.products)]
+        self.where = [product.where for product in products]
+        width = max((len(product.factors) for product in products), default=1)
+        rows = [(p.whole, _columns(p.factors, width), i) for i, p in enumerate(products)]
         self.m = joined([whole for whole, _, _ in rows])
         self.c = np.concatenate([np.zeros((0, width), np.int64), *(columns for _, columns, _ in rows)])
         self.p = joined([np.full(len(whole), i) for whole, _, i in rows])

@@ -131,22 +131,23 @@ def lay_in_tensors(record: Record, names: Mapping[nn.Module, str], on_meta: bool
 
 
 def _leaf(record: Record, name: str, tensor: Tensor, on_meta: bool) -> Tensor:
-    twin = stand_in(tensor, on_meta)
+    shape = None if record.instead is None else record.instead.shapes.get(name)
+    twin = stand_in(tensor, on_meta) if shape is None else torch.empty(shape, dtype=tensor.dtype, device="meta")
     axes = record.leaves.get(name)
     if axes is None:
-        axes = record.leaves[name] = _own_axes(record.ledger, tensor)
+        axes = record.leaves[name] = _own_axes(record.ledger, tensor, twin.shape)
     twin._coupling = Notes(axes, leaf=name)  # type: ignore[attr-defined]
     return twin
 
 
-def _own_axes(ledger: Ledger, tensor: Tensor) -> list[Axis]:
+def _own_axes(ledger: Ledger, tensor: Tensor, shape: torch.Size) -> list[Axis]:
     """The axes that a parameter or buffer starts with."""
     why = "whole numbers"
     if is_special(tensor):
         why = f"entries of {special_in_words(tensor)} can't be taken out or copied"
     elif tensor.is_floating_point() or tensor.is_complex():
-        return [ledger.fresh(size) for size in tensor.shape]
-    return [ledger.fixed(size, why) for size in tensor.shape]
+        return [ledger.fresh(size) for size in shape]
+    return [ledger.fixed(size, why) for size in shape]
 
 
 @contextmanager

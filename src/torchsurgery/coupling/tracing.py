@@ -12,8 +12,10 @@ from torch.utils._pytree import tree_map
 
 from ..errors import SelectionError, TraceError
 from .atoms import NOWHERE, Where
+from .cuts import Numbers, widths_of
 from .groups import Coupling, layer_of
-from .rules import Arguments, Notes, Record
+from .rows import rows_of
+from .rules import Arguments, Notes, Record, Widths
 from .siblings import follow_siblings
 from .solving import solve
 from .substituting import run, stand_in
@@ -49,10 +51,14 @@ def trace(model: nn.Module, example_inputs: Any, *, outputs: Callable[[Any], Any
     """
     if not isinstance(model, nn.Module):
         raise SelectionError(f"the model must be an nn.Module, got {type(model).__name__}.", got=type(model))
+    _refuse_untraceable(_names(model)[0])
+    return _traced(model, arguments_of(example_inputs), outputs)
+
+
+def _traced(model: nn.Module, given: Arguments, outputs: Choice, instead: Widths | None = None) -> Coupling:
+    """The coupling of a model as it is, or as if some tensors and integers were others."""
     names, aliases = _names(model)
-    _refuse_untraceable(names)
-    given = arguments_of(example_inputs)
-    record = _followed(model, names, given, outputs)
+    record = _followed(model, names, given, outputs, instead)
     modes = ["train" if model.training else "eval"]
     # What only the other mode runs, such as an auxiliary head, needs its channels, too.
     if _unseen(record) and _other_mode(model, names, record, given, outputs):
@@ -60,7 +66,20 @@ def trace(model: nn.Module, example_inputs: Any, *, outputs: Callable[[Any], Any
     alike = follow_siblings(model, record)
     unseen = tuple(_unseen(record))
     _freeze_unused(record)
-    return Coupling(record, solve(record.ledger), unseen, tuple(modes), type(model).__name__, aliases, alike)
+    rows = rows_of(record)
+    classes = solve(
+        record.ledger,
+        {row.split.number: row.product for row in rows},
+        [(row.split.row, row.reason) for row in rows if row.reason is not None],
+    )
+
+    def again(numbers: Numbers) -> Coupling:
+        return _traced(model, given, outputs, widths_of(record, numbers))
+
+    kind = type(model).__name__
+    return Coupling(
+        record, classes, unseen, tuple(modes), kind, aliases, alike, rows, None if record.computed else again
+    )
 
 
 def _refuse_untraceable(names: Mapping[nn.Module, str]) -> None:
@@ -119,14 +138,16 @@ def _freeze_unused(record: Record) -> None:
             record.ledger.freeze(axis, "not used on these inputs")
 
 
-def _followed(model: nn.Module, names: dict[nn.Module, str], given: Arguments, outputs: Choice) -> Record:
+def _followed(
+    model: nn.Module, names: dict[nn.Module, str], given: Arguments, outputs: Choice, instead: Widths | None
+) -> Record:
     """One pass on meta; where the model reads values, one that computes."""
-    record = Record()
+    record = Record(instead=instead)
     try:
         _pass(model, names, record, given, outputs, on_meta=True)
         return record
     except Exception as on_meta:
-        if any(p.is_meta for p in model.parameters()):
+        if instead is not None or any(p.is_meta for p in model.parameters()):
             raise _failure(model, on_meta) from on_meta
     record = Record(computed=True)
     try:

@@ -17,6 +17,9 @@ LOOKING = words(
     movedim unbind split chunk split_with_sizes narrow"""
 )
 
+# And these leave every axis what it is, or divide and join whole ones.
+MOVING = words("view reshape _unsafe_view flatten unflatten permute transpose unsqueeze squeeze movedim")
+
 
 @serves("view reshape flatten unflatten _reshape_alias view_as reshape_as _unsafe_view")
 def view(call: Call) -> None:

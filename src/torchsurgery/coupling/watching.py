@@ -19,11 +19,11 @@ from torch.utils._pytree import tree_map
 
 from . import layers, moves, recurrences, vision  # noqa: F401 - their rules
 from .atoms import Where, is_fixed, words
-from .elementwise import FACTORIES
+from .elementwise import FACTORIES, elementwise
 from .integers import Site, expression_of
 from .rules import NO_ROOTS, Call, Notes, Record, Rule, freeze_all, is_composite, rule_for, tensors_in
 from .shortcuts import IN_PLACE, SHORT, Shortcut
-from .views import LOOKING
+from .views import LOOKING, MOVING
 
 # These tell about a tensor and make none.
 _TELLING = words(
@@ -80,6 +80,8 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         out = self._execute(op, known, args, kwargs, tensors)
         call = Call(self.record, op, known.name, (tuple(args), kwargs), tensors, out)
         self._apply(known.rule, call)
+        if self.record.ledger.unused:
+            self._note_used(known, tensors)
         if pending or call.pending or roots:
             for tensor in call.outs:
                 notes = getattr(tensor, "_coupling", None)
@@ -101,6 +103,17 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
             del ledger.ties[marks[0] :], ledger.frozen[marks[2] :]
             self.record.unknown[call.op._schema.name] = self.record.unknown.get(call.op._schema.name, 0) + 1
             return freeze_all(call, f"{call.name} can't be followed here ({type(error).__name__}: {error})")
+
+    def _note_used(self, known: Known, tensors: list[Tensor]) -> None:
+        """Where an operation does more than to move axes about or to go entry by entry, places in rows matter."""
+        if known.name in MOVING or (known.rule is elementwise and len(tensors) == 1):
+            return
+        for tensor in tensors:
+            notes = getattr(tensor, "_coupling", None)
+            for axis in notes.axes if isinstance(notes, Notes) else ():
+                split = self.record.ledger.unused.pop(id(axis), None)
+                if split is not None:
+                    split.is_used = True
 
     def _pending(self, name: str, tensors: list[Tensor]) -> tuple[Any, ...]:
         """What is to be frozen because of the values used; handed on by an operation that only looks."""

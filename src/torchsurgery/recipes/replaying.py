@@ -239,15 +239,15 @@ def _recut(model: _Model, operation: Operation) -> dict[str, Any]:
 
 
 def _indices(tensor: Tensor, name: str, axis: int, indices: Tensor | None, wider: bool) -> tuple[int, ...]:
-    """What there is along an axis, which must be there; what is pruned ascends."""
+    """What there is along an axis, which must be there; what is pruned has each entry once."""
     if indices is None or indices.dim() != 1 or indices.dtype != torch.int64 or not indices.numel():
         raise RecipeError(f"the list of what is kept of {name} along axis {axis} is not there, or is none.", name=name)
     size = tensor.shape[axis] if axis < tensor.dim() else 0
-    ascend = wider or bool((indices.diff() > 0).all())
-    if int(indices.min()) < 0 or int(indices.max()) >= size or not ascend:
+    once = wider or len(set(indices.tolist())) == len(indices)
+    if int(indices.min()) < 0 or int(indices.max()) >= size or not once:
         raise RecipeError(
             f"what is kept of {name} along axis {axis} doesn't fit.",
-            f"expected {'' if wider else 'ascending '}indices below {size}",
+            f"expected indices below {size}{'' if wider else ', each once'}",
             f"got {len(indices)} from {int(indices.min())} to {int(indices.max())}",
             name=name,
             expected=size,
