@@ -192,10 +192,7 @@ class ByAmount(Choice):
         new = [(b, n) for b, n in wanted if b.is_shared_out and n > 0 and (b.number, n) not in self.shared_out]
         if not new:
             return
-        if self.coupling.again is None:
-            left = {int(f[0]): len(f) - round(n * len(f) / b.size) for b, n in new for f in b.families}
-        else:
-            left = dict(left_of_each(self.coupling, [(b.families, 1 - n / b.size) for b, n in new]))
+        left = left_of_each(self.coupling, [(b.families, 1 - n / b.size) for b, n in new])
         self.shared_out.update({(bundle.number, number): left for bundle, number in new})
 
     def _bundle_scores(self, bundle: Bundle) -> Scores:

@@ -125,9 +125,10 @@ class Bundles:
         return int(families[0]) if one else None
 
     def _tie_parts(self) -> None:
-        """Parts of equal size lose equally many, whatever families they consist of."""
+        """Parts of equal size lose equally many, whatever families they consist of, if the model can tell how many."""
         for parts in self.coupling.balanced:
-            if len({len(part) for part in parts}) > 1 or not all(map(self.families.is_plain, parts)):
+            is_even = len({len(part) for part in parts}) == 1
+            if self.coupling.again is None or not is_even or not all(map(self.families.is_plain, parts)):
                 self._tie(parts)
                 continue
             families = np.unique(np.concatenate([self._families_of(part) for part in parts]))

@@ -38,7 +38,8 @@ class Rows:
 def rows_of(record: Record) -> tuple[Rows, ...]:
     """The divisions of a model whose rows may lose entries of their own."""
     ledger = record.ledger
-    free = [split for split in ledger.splits if not split.is_used]
+    # What a shuffle makes of a narrower model can only be told if that can be traced.
+    free = [split for split in ledger.splits if not split.is_used and not (split.is_turned and record.computed)]
     if free:
         free = list(_unconstrained(record, free))
     while free:
