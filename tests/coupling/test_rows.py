@@ -121,3 +121,16 @@ def test_a_shuffle_of_all_its_layers_keeps_its_rows():
     net = Net()
     ts.prune(net, amount=0.5, example_inputs=torch.randn(2, 3, 4, 4))
     assert (net.a.out_channels, net.groups) == (8, 4)
+
+
+def test_rows_are_scored_at_once():
+    """An importance sees all channels of a layer, as it would without groups."""
+    seen = []
+
+    def by(slices):
+        seen.append(len(slices[0].weight))
+        return ts.importance.l2(slices)
+
+    net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 16, 1, groups=4), nn.Conv2d(16, 2, 1))
+    ts.prune(net, "1", 0.5, by=by, example_inputs=torch.randn(2, 3, 4, 4), heads=False)
+    assert seen == [16]

@@ -206,10 +206,12 @@ class ByAmount(Choice):
         return total
 
     def _family_scores(self, bundle: Bundle) -> list[Scores]:
-        found = []
-        for members in bundle.families:
-            key = int(members[0])
-            if key not in self.scores:
-                self.scores[key] = scores_of(self.coupling, members, self.tensors, self.wish.by)
-            found.append(self.scores[key])
-        return found
+        new = [members for members in bundle.families if int(members[0]) not in self.scores]
+        together: dict[int, list[Axis]] = {}
+        for members in new:
+            together.setdefault(self.families.beside[int(self.families.number[members[0]])], []).append(members)
+        for lists in together.values():
+            scores = scores_of(self.coupling, np.concatenate(lists), self.tensors, self.wish.by)
+            ends = np.cumsum([len(members) for members in lists])[:-1]
+            self.scores.update(zip((int(m[0]) for m in lists), np.split(scores, ends), strict=True))
+        return [self.scores[int(members[0])] for members in bundle.families]

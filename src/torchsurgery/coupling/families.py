@@ -155,6 +155,18 @@ class Families:
             found = [np.unique(np.concatenate([np.zeros(0, np.int64), *found]))]
         return [self.uses.places[i] for i in found[0].tolist()]
 
+    @cached_property
+    def beside(self) -> list[int]:
+        """For each family the first of those that lie beside it in the same axes, as rows of a division do."""
+        found = list(range(len(self.lists)))
+        for parts in self.balanced:
+            if all(map(self.is_plain, parts)):
+                first: dict[bytes, int] = {}
+                for family in np.unique(self.number[self.primes_of(np.concatenate(parts))]).tolist():
+                    if family >= 0:
+                        found[family] = first.setdefault(self._places[family].tobytes(), family)
+        return found
+
     def owner(self, classes: Axis, members: Axis) -> Axis:
         """For each of some classes which of `members` it depends on, by its place among them, or −1."""
         place = self._scratch

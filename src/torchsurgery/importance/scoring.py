@@ -78,7 +78,7 @@ def summed(terms: Sequence[Tensor]) -> Tensor:
 
 
 def scores_of(coupling: Coupling, members: Axis, tensors: Mapping[str, Tensor], by: Importance) -> Scores:
-    """A score for each of some channels of one family.
+    """A score for each of some channels of one family, or of several beside each other.
 
     Raises:
         CouplingError: if `by` doesn't answer one number a channel.
