@@ -205,3 +205,32 @@ def test_keys_of_a_removed_layer_are_passed_over():
     net.load_state_dict({"0.weight": torch.ones(1)})
     with pytest.raises(RuntimeError, match="Unexpected key"):
         net.load_state_dict({"0.bias": torch.ones(1)})
+
+
+class Masked(nn.Module):
+    def forward(self, h, mask):
+        return h + 10 * mask
+
+
+def test_before_works_on_the_first_parameter_however_it_is_called():
+    h, mask = torch.ones(2), torch.zeros(2)
+    twice = Inserted(Inserted(Masked(), before=Doubling()), before=Doubling())
+    assert Inserted(Masked(), before=Doubling())(mask=mask, h=h).tolist() == [2, 2]
+    assert twice(mask=mask, h=h).tolist() == [4, 4]
+    assert Inserted(Masked(), before=Doubling())(h, mask=mask).tolist() == [2, 2]
+    compiled = torch.export.export(Calling(Inserted(Masked(), before=Doubling())), (h, mask)).module()
+    assert compiled(h, mask).tolist() == [2, 2]
+
+
+class Doubling(nn.Module):
+    def forward(self, x):
+        return 2 * x
+
+
+class Calling(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, h, mask):
+        return self.inner(mask=mask, h=h)

@@ -271,3 +271,15 @@ def test_a_timm_model_is_tried_at_its_own_size():
 )
 def test_what_layers_tell_of_their_shape(layer, told):
     assert shape_told(layer) == told
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+@pytest.mark.parametrize("layer", [nn.BatchNorm2d(7), nn.Sequential(nn.Conv2d(5, 5, 1)), nn.Linear(5, 5)])
+def test_an_inserted_layer_that_does_not_fit_is_refused(where, layer):
+    net = nn.Sequential(nn.Sequential(nn.Conv2d(3, 6, 1), nn.ReLU()), nn.Sequential(nn.Conv2d(6, 6, 1)))
+    place = "0" if where == "after" else "1"
+    with pytest.raises(ts.PlanError, match=rf"cannot insert {place} .* so: Sequential no longer runs") as raised:
+        ts.plan(net, torch.randn(1, 3, 8, 8)).insert(layer, **{where: place}).apply()
+    assert "takes or gives another shape" in str(raised.value)
+    ts.insert(net, nn.BatchNorm2d(6), **{where: place})
+    ts.check(net, torch.randn(2, 3, 8, 8))

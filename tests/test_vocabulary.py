@@ -135,6 +135,23 @@ def test_transformers(which):
     assert portrait(net) == before
 
 
+def test_one_number_for_a_table_and_a_head_that_would_stay():
+    net = transformers.LlamaForCausalLM(transformers.LlamaConfig(**CONFIG, tie_word_embeddings=False)).eval()
+    ids = torch.randint(60, (1, 7))
+    inputs, before = {"input_ids": ids}, portrait(net)
+
+    def logits(out):
+        return out.logits
+
+    with pytest.raises(ts.CouplingError, match="alone: lm_head tells as many, and is not tied to it") as raised:
+        ts.widen(net, "model.embed_tokens", tokens=70, example_inputs=inputs, outputs=logits)
+    assert "('model.embed_tokens', 'lm_head')" in raised.value.way_out
+    assert portrait(net) == before
+    ts.widen(net, ("model.embed_tokens", "lm_head"), tokens=70, example_inputs=inputs, outputs=logits)
+    assert net(input_ids=ids + 6, labels=ids + 6).logits.shape == (1, 7, 70)
+    assert net.config.vocab_size == 70
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

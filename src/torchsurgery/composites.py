@@ -43,7 +43,7 @@ class Inserted(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if (before := self._modules.get("before")) is not None:
-            args, kwargs = _on_first_argument(before, args, kwargs)
+            args, kwargs = _on_first_argument(before, self._modules["layer"], args, kwargs)
         answer = self._modules["layer"](*args, **kwargs)  # type: ignore[misc]
         after = self._modules.get("after")
         return answer if after is None else _on_first_tensor(after, answer)
@@ -59,14 +59,24 @@ class Inserted(nn.Module):
 
 
 def _on_first_argument(
-    layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    layer: nn.Module, called: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if args:
         return (layer(args[0]), *args[1:]), kwargs
-    for name, value in kwargs.items():
-        if isinstance(value, Tensor):
-            return args, {**kwargs, name: layer(value)}
+    # The order in which the layer takes them, not that in which they are written.
+    names = [name for name in _parameters(called) if name in kwargs]
+    for name in (*names, *kwargs):
+        if isinstance(kwargs[name], Tensor):
+            return args, {**kwargs, name: layer(kwargs[name])}
     raise TypeError(f"{type(layer).__name__} was inserted before a layer that is called without a tensor")
+
+
+def _parameters(layer: nn.Module) -> tuple[str, ...]:
+    """The names of what a layer's forward takes."""
+    while isinstance(layer, Inserted):
+        layer = layer.layer
+    code = getattr(type(layer).forward, "__code__", None)
+    return () if code is None else tuple(code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount])
 
 
 def _on_first_tensor(layer: nn.Module, answer: Any) -> Any:

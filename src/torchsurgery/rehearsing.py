@@ -55,9 +55,17 @@ def rehearsal(model: nn.Module, changes: Sequence[Change], example_inputs: Any =
 
 def _reshapes(change: Change) -> bool:
     """Whether what the next layer is given may have another shape than before, as far as layers tell."""
+    if change.kind == "insert":
+        return any(shape_told(layer) for layer in _inserted(change))
     if change.kind == "remove":  # a block may answer several things, a layer without a shape of its own does not
         return bool(change.old._modules or shape_told(change.old))
     return change.kind == "replace" and any(a != b for a, b in _told(change).values())
+
+
+def _inserted(change: Change) -> list[nn.Module]:
+    """The layers that come before or after the old one, with those inside of them."""
+    beside = [change.new._modules.get("before"), change.new._modules.get("after")]
+    return [module for layer in beside if layer is not None for module in layer.modules()]
 
 
 def _unread(model: nn.Module, change: Change) -> list[str]:
@@ -124,6 +132,8 @@ def _broken(model: nn.Module, doubtful: Sequence[Change], error: Exception) -> P
         why = "its answer has another shape: " + ", ".join(f"{key} {a} → {b}" for key, (a, b) in told.items())
     elif unread:
         why = f"{' and '.join(unread)} of it {'is' if len(unread) == 1 else 'are'} read there, and the new one has none"
+    elif change.kind == "insert":
+        why = f"{', '.join(type(layer).__name__ for layer in _inserted(change)[:1])} takes or gives another shape"
     else:
         why = "what it was given goes on to the next layer"
     return PlanError(
@@ -145,6 +155,8 @@ def _place(model: nn.Module, error: Exception) -> str:
 
 
 def _way_out(model: nn.Module, doubtful: Sequence[Change], unread: Sequence[str]) -> str:
+    if doubtful[0].kind == "insert":
+        return "give one of the width that the stream has there; what layers answer is in  ts.inspect(model, x)"
     if not unread or _told(doubtful[0]):
         return "change what takes it in the same plan:  ts.plan(model).replace(…).replace(…).apply()"
     keys = dict.fromkeys(change.name.rpartition(".")[2] for change in doubtful if _unread(model, change))

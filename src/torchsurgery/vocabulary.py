@@ -48,11 +48,12 @@ def prepare(model: nn.Module, asked: Asked, inputs: Any) -> tuple[Proof, Widen]:
             way_out="give example_inputs with which the model takes another way, or outputs= for what you use",
         ) from error
     _refuse_rows(coupling, further, asked, layers[0])
+    heads = dict(_other_heads(coupling, tokens, further))
     told = {**_told(model, coupling, further), **cut.attributes}
+    _refuse_config_of_both(told, heads, layers)
     added = {leaf: (dim, number) for leaf, dim, number in tokens.places()}
     words = f"{target_in_words(asked.target)}  → {asked.tokens:,} tokens"
-    left = dict(_other_heads(coupling, tokens, further))
-    edit = Widen(words, layers, cut.kept, tuple(told.items()), left=left, added=added, rows=asked.rows)
+    edit = Widen(words, layers, cut.kept, tuple(told.items()), left=heads, added=added, rows=asked.rows)
     return Proof(coupling, cut, np.zeros(coupling.classes.count, bool), inputs, asked.outputs), edit
 
 
@@ -118,6 +119,21 @@ def _other_heads(coupling: Coupling, tokens: Tokens, further: dict[Place, int]) 
         for axis in axes:
             if len(axis) in now and tokens.count(axis) in now and any(np.isin(axis, other).all() for other in answered):
                 yield layer_of(leaf), "not tied to it: select it, too, to have it tell the new tokens"
+
+
+def _refuse_config_of_both(told: dict[Attribute, int], heads: dict[str, str], layers: tuple[str, ...]) -> None:
+    """Raise where one number of the config stands for the table and for a head that would not follow it."""
+    configs = [f"{module or 'model'}.{key}" for module, key in told if "." in key]
+    if heads and configs:
+        head = next(iter(heads))
+        both = ", ".join(map(repr, (*layers, *heads)))
+        raise CouplingError(
+            f"cannot add tokens to {', '.join(layers)} alone: {head} tells as many, and is not tied to it.",
+            f"{configs[0]} stands for both; with labels, the model would fail",
+            name=layers[0],
+            got=head,
+            way_out=f"select both:  ts.widen(model, ({both}), tokens=…, example_inputs=x)",
+        )
 
 
 def _states(module: nn.Module) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -191,3 +191,55 @@ def test_a_list_is_replaced_as_a_whole():
     net = with_list()
     ts.replace(net, "0", nn.Sequential(nn.Linear(2, 2)))
     assert isinstance(net[0], nn.Sequential)
+
+
+class Dropping(nn.Module):
+    """Calls layers for what they do to what they are given."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.act, self.acts = nn.Linear(4, 4), nn.ReLU(inplace=True), nn.ModuleList([nn.ReLU(True)])
+
+    def forward(self, x):
+        x = self.linear(x)
+        self.act(x)
+        y = x + 1
+        self.acts[0](y)
+        return y
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda net: ts.replace(net, "act", nn.GELU),
+        lambda net: ts.replace(net, "acts.*", lambda old: nn.PReLU()),
+        lambda net: ts.insert(net, nn.Dropout(0.1), after="act"),
+        lambda net: ts.insert(net, nn.Tanh(), before="act"),
+        lambda net: ts.wrap(net, "act", lambda old: nn.Sequential(old, nn.Tanh())),
+        lambda net: ts.replace(nn.Sequential(net), "0.act", nn.GELU),
+    ],
+)
+def test_what_would_be_lost_where_a_layer_is_called_for_what_it_does_in_place(edit):
+    net = Dropping()
+    before = portrait(net)
+    with pytest.raises(ts.PlanError, match=r"act.* works in place, and Dropping.forward drops what it answers"):
+        edit(net)
+    assert portrait(net) == before
+
+
+def test_what_works_in_place_too_is_taken():
+    net, x = Dropping().eval(), torch.randn(2, 4)
+    ts.replace(net, nn.ReLU, nn.SiLU)
+    ts.insert(net, nn.Dropout(0.1, inplace=True), after="act")
+    expected = nn.functional.silu(nn.functional.silu(net.linear(x)) + 1)
+    assert torch.allclose(net(x), expected)
+    ts.remove(net, "act")
+    assert torch.allclose(net(x), nn.functional.silu(net.linear(x) + 1))
+
+
+@pytest.mark.parametrize("target", ["**", nn.Module, (nn.Linear, nn.Sequential, nn.ReLU)])
+def test_a_target_that_is_everything_is_not_meant(target):
+    net = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.ReLU()))
+    with pytest.raises(ts.PlanError, match="selects the model itself, with all 4 modules in it"):
+        ts.replace(net, target, nn.Identity)
+    assert type(net[0]) is nn.Linear

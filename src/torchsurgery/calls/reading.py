@@ -64,6 +64,17 @@ def never_called(ancestors: Iterable[tuple[nn.Module, str]]) -> str | None:
     return None
 
 
+@once_per_class
+def dropped(kind: type[nn.Module]) -> frozenset[str]:
+    """The names of layers whose answer the forward of a class drops, since they work in place: `self.relu(x)`."""
+    return frozenset(name for function in _reached(kind, "forward") for name in _statements(function.__code__))
+
+
+def drops_answers(kind: type[nn.Module]) -> bool:
+    """Whether a class calls a layer, or a method, for what it does to its arguments."""
+    return bool(dropped(kind))
+
+
 def _reached(kind: type, name: str) -> Iterator[FunctionType]:
     """A method of a class, and those of its own that it calls, with what `super()` may stand for there."""
     todo, seen = [name], set[str]()
@@ -96,6 +107,22 @@ def _loads(code: CodeType) -> Iterator[tuple[str, str | None]]:
                 yield str(second.argval), str(third.argval) if _is_plain(second) and _is_plain(third) else None
 
 
+def _statements(code: CodeType) -> Iterator[str]:
+    """`a` for each statement in a code that is a call of `self.a` or of something inside of it, and nothing else."""
+    me = code.co_varnames[0] if code.co_argcount else None
+    for part in (code, *codes_within(code)):
+        steps = [step for step in dis.get_instructions(part) if step.opname not in _SILENT]
+        begin = 0
+        for place, step in enumerate(steps[:-1]):
+            called = step.opname.startswith("CALL") and steps[place + 1].opname == "POP_TOP"
+            if called and _loaded(steps[begin]) == me and steps[begin + 1].opname in _ATTRIBUTE:
+                yield str(steps[begin + 1].argval)
+            if step.opname.startswith(_ENDS):
+                begin = place + 1
+
+
+_SILENT = ("CACHE", "PUSH_NULL", "NOP", "PRECALL", "RESUME", "COPY_FREE_VARS", "MAKE_CELL")
+_ENDS = ("POP_TOP", "STORE_", "RETURN", "POP_JUMP", "JUMP", "FOR_ITER", "RESUME", "UNPACK")
 _ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD")
 
 

@@ -10,15 +10,17 @@ from typing import TypeAlias
 
 from torch import nn
 
-from ..calls.reading import never_called, reads_only
+from ..calls.reading import drops_answers, never_called, reads_only
 from ..changes import Assign, Change, Planned, Write
-from ..edits import CallsToLayers, Edit, Fold, Insert, Recut, Remove, Replace, Resize, Wrap
+from ..edits import CallsToLayers, Edit, Fold, Insert, Recut, Remove, Replace, Resize, Wrap, target_in_words
+from ..errors import PlanError
 from ..layers.fastpaths import Setting, reads_children, settings_for
 from ..selection import Place, resolve
 from ..tree import Draft
 from .cutting import cut_all, places_of
 from .exposing import expose_all
 from .folding import fold_all
+from .guards import refuse_lost
 from .replacing import replace_all
 from .resizing import attributes_told, resize_all
 from .scene import Scene
@@ -41,6 +43,8 @@ def compile_edit(draft: Draft, edit: Edit, widths_changed: bool) -> Planned:
         changes = _changes_at(draft, _places_named(draft, edit.converters.keys()), edit, widths_changed)
         return Planned(edit, (*changes, *attributes_told(draft, edit)))
     places = resolve(draft, (edit.target,), {}, None, False)
+    if isinstance(edit, Replace):
+        _refuse_all(draft, places, edit)
     skipped: tuple[str, ...] = ()
     if isinstance(edit, Replace | Remove):
         places, skipped = _outermost(places)
@@ -54,6 +58,18 @@ def compile_edit(draft: Draft, edit: Edit, widths_changed: bool) -> Planned:
     return Planned(edit, _changes_at(draft, places, edit, widths_changed), skipped, left)
 
 
+def _refuse_all(draft: Draft, places: tuple[Place, ...], edit: Replace) -> None:
+    """Raise if what was meant for layers selects all there is, and so the model itself, which holds the others."""
+    if len(places) > 1 and len(places) == len(draft.spots()):
+        raise PlanError(
+            f"{target_in_words(edit.target)} selects the model itself, with all {len(places)} modules in it.",
+            "replaced as a whole, nothing of it would be left",
+            name="",
+            got=edit.target,
+            way_out="name the layers that you mean, such as  nn.ReLU  or  'layer1.*', or the model by  ''",
+        )
+
+
 def _changes_at(draft: Draft, places: tuple[Place, ...], edit: Placed, widths_changed: bool) -> tuple[Change, ...]:
     scene = Scene(draft, places, widths_changed)
     if isinstance(edit, Fold):
@@ -65,6 +81,9 @@ def _changes_at(draft: Draft, places: tuple[Place, ...], edit: Placed, widths_ch
     follows: list[Change] = []
     if scene.has_kind(reads_children):
         follows = _follow_ups(draft, places, changes)
+    if scene.has_kind(drops_answers):
+        for place, change in zip(places, changes, strict=True):
+            refuse_lost(place, change, draft.ancestors(place.name))
     if scene.has_kind(reads_only):
         changes = [_warned(draft, place, change) for place, change in zip(places, changes, strict=True)]
     _lay_in(draft, places, changes)

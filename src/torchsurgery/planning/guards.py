@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import accumulate
 
 from torch import fx, nn
 
+from ..calls.reading import dropped
 from ..calls.rewriting import original
+from ..changes import Change
 from ..distributed import is_sharded, refuse_new_parameters
 from ..edits import Edit, Insert, Replace, Wrap
 from ..errors import PlanError
@@ -105,6 +108,32 @@ def _no_forward_of_its_own(place: Place) -> None:
         if by_accelerate
         else "take it off first:  del layer.forward",
     )
+
+
+def refuse_lost(place: Place, change: Change, ancestors: Iterable[tuple[nn.Module, str]]) -> None:
+    """Raise where the model uses a layer for what it does in place, and what comes there would answer in vain.
+
+    Raises:
+        PlanError: naming the module that drops the answer.
+    """
+    parent, name = next(((m, n) for m, n in ancestors if type(m).forward is not _UNIMPLEMENTED), (None, ""))
+    if parent is None or name.partition(".")[0] not in dropped(type(parent)):
+        return
+    if not getattr(place.module, "inplace", False) or change.kind == "remove" or _in_place(change.new):
+        return
+    raise PlanError(
+        f"{label(place)} works in place, and {original(type(parent)).__name__}.forward drops what it answers.",
+        f"what is put there, {type(change.new).__name__}, would do nothing, since it doesn't work in place",
+        name=place.name,
+        got=change.new,
+        way_out="have that forward use the answer, as in  x = self.relu(x), or give a layer with inplace=True",
+    )
+
+
+def _in_place(layer: nn.Module) -> bool:
+    """Whether all that is in a layer works in place, or does nothing."""
+    parts = [part for part in layer.modules() if not part._modules]
+    return all(getattr(part, "inplace", isinstance(part, nn.Identity)) for part in parts)
 
 
 def _not_a_unit(place: Place, edit: Edit) -> None:
