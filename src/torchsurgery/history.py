@@ -24,7 +24,7 @@ from .recipes.structure import (
     signature_of_model,
     structure_of,
 )
-from .tree import uncompiled
+from .tree import refuse_no_model, uncompiled
 
 
 class Done(Protocol):
@@ -191,6 +191,7 @@ def recipe_of(model: nn.Module) -> Recipe:
           replace 1
           insert 1
     """
+    refuse_no_model(model)
     model = uncompiled(model)
     done = records(model)
     found = [record.foreign for record in done if record.foreign is not None]
@@ -209,6 +210,36 @@ def recipe_of(model: nn.Module) -> Recipe:
         )
     first, *_, last = _structures(model, done) * 2
     return Recipe(tuple(operation for record in done for operation in record.operations), first.untied, last)
+
+
+def refuse_unknown_past(model: nn.Module) -> None:
+    """Raise if a model came about in a way that its own recipe doesn't tell.
+
+    Raises:
+        RecipeError: if a part was altered as a model of its own, or the model looks like a copy of an altered one.
+    """
+    if records(model):
+        return
+    kind = type(model).__name__
+    if name := next((name for name, module in model.named_modules() if records(module)), None):
+        raise RecipeError(
+            f"{name} was altered as a model of its own, and nothing tells how this {kind} came about.",
+            name=name,
+            got=model,
+            way_out=f"ts.save(model.{name}, …), or, where a builder alters it itself:  ts.save(model, …, base=build)",
+        )
+    if _is_copy(model):
+        raise RecipeError(
+            f"this {kind} looks like a copy of one that was altered, and a copy has no recipe.",
+            got=model,
+            way_out="ts.save(copy, folder, recipe=ts.recipe_of(original)), or with base=, what it was built by",
+        )
+
+
+def _is_copy(model: nn.Module) -> bool:
+    """Whether another model here was altered and then was just like this one."""
+    alike = [done[-1].left for other in list(_ENTRIES) if type(other) is type(model) and (done := records(other))]
+    return bool(alike) and signature_of_model(model) in alike
 
 
 def _structures(model: nn.Module, done: Sequence[Record]) -> list[Structure]:

@@ -16,7 +16,7 @@ from .errors import SelectionError
 from .layers.functional import Spelling, spelling_of
 from .misses import nothing_found
 from .patterns import compile_pattern
-from .tree import Draft, Spots, uncompiled
+from .tree import Draft, Spots, refuse_no_model, uncompiled
 
 Predicate: TypeAlias = Callable[[str, nn.Module], bool]
 
@@ -216,8 +216,7 @@ def select(
           relu                 F.relu(features, inplace=True) → ReLU(inplace=True)
           adaptive_avg_pool2d  F.adaptive_avg_pool2d(out, (1, 1)) → AdaptiveAvgPool2d(output_size=(1, 1))
     """
-    if not isinstance(model, nn.Module):
-        raise SelectionError(f"the model must be an nn.Module, got {type(model).__name__}.", got=type(model))
+    refuse_no_model(model)
     model = uncompiled(model)
     return Selection(model, resolve(Draft(model), targets, attributes, where, exact))
 

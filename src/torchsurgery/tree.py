@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from .errors import SelectionError
+
 Children = Mapping[str, "nn.Module | None"]
 
 
@@ -197,6 +199,16 @@ def every_module(model: nn.Module) -> set[nn.Module]:
                 found.add(child)
                 todo.append(child)
     return found
+
+
+def refuse_no_model(model: Any) -> None:
+    """Raise if something else was given for a model.
+
+    Raises:
+        SelectionError: if it is no nn.Module.
+    """
+    if not isinstance(model, nn.Module):
+        raise SelectionError(f"the model must be an nn.Module, got {type(model).__name__}.", got=type(model))
 
 
 def uncompiled(model: nn.Module) -> nn.Module:

@@ -37,7 +37,8 @@ def test_registered_and_found():
 def test_as_a_decorator_of_a_class_and_of_a_function():
     @ts.register("test/decorated", schema={"width": int})
     class Mine(nn.Module):
-        pass
+        def __init__(self, width):
+            super().__init__()
 
     @ts.register("test/function")
     def make(old):
@@ -95,3 +96,31 @@ def test_the_way_out_of_an_unknown_key_is_code():
         with pytest.raises(ts.RecipeError, match="isn't registered here") as raised:
             naming.known(key)
         assert raised.value.way_out.endswith(f"ts.register({key!r}, {word})")
+
+
+@pytest.mark.parametrize(
+    ("schema", "match"),
+    [
+        (["rank"], "the schema of 'schema/bad' is a dictionary, got list"),
+        ({"ranks": int}, "is about ranks, and .*Thin takes no such argument"),
+        ({"rank": "int"}, "has no rule for rank: got 'int'"),
+        ({"rank": ()}, r"has no rule for rank: got \(\)"),
+        ({"rank": (int, 3)}, "has no rule for rank"),
+        ({"rank": None}, "has no rule for rank: got None"),
+    ],
+)
+def test_schemas_that_could_hold_nothing_against_an_argument(schema, match):
+    class Thin(nn.Module):
+        def __init__(self, rank):
+            super().__init__()
+
+    with pytest.raises(ts.PlanError, match=match):
+        ts.register("schema/bad", Thin, schema)
+    assert naming.entry_of("schema/bad") is None
+    for rule in (int, (int, float), range(1, 9), lambda rank: rank < 9):
+        ts.register("schema/good", Thin, {"rank": rule})
+
+
+def test_a_class_without_a_key():
+    with pytest.raises(ts.PlanError, match="a key is a short text"):
+        ts.register(nn.Linear)

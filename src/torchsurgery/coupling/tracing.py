@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_map
 
-from ..errors import SelectionError, TraceError
+from ..errors import TraceError
+from ..tree import refuse_no_model
 from .atoms import NOWHERE, Where
 from .cuts import Numbers, widths_of
 from .groups import Coupling, layer_of
@@ -49,8 +50,7 @@ def trace(model: nn.Module, example_inputs: Any, *, outputs: Callable[[Any], Any
         and 1 that take them (3).
           0 → batch_norm (1) → 1
     """
-    if not isinstance(model, nn.Module):
-        raise SelectionError(f"the model must be an nn.Module, got {type(model).__name__}.", got=type(model))
+    refuse_no_model(model)
     _refuse_untraceable(_names(model)[0])
     return _traced(model, arguments_of(example_inputs), outputs)
 

@@ -14,8 +14,9 @@ from torch import nn
 
 from ..composites import Removed
 from ..errors import RecipeError
+from ..storage.given import folder_of
 from ..storage.slots import refuse_unsavable, slots_of
-from ..tree import uncompiled
+from ..tree import refuse_no_model, uncompiled
 from .configurations import built, lines_of, settled
 
 
@@ -43,7 +44,8 @@ def export_hf(model: nn.Module, folder: str | Path) -> None:
         >>> transformers.LlamaForCausalLM.from_pretrained(folder).config.num_hidden_layers
         2
     """
-    model, folder = uncompiled(model), Path(folder)
+    refuse_no_model(model)
+    model, folder = uncompiled(model), folder_of(folder, 'ts.export_hf(model, "plain")')
     config = getattr(model, "config", None)
     if not callable(getattr(model, "save_pretrained", None)) or not hasattr(config, "to_dict"):
         raise RecipeError(

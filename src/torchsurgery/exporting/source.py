@@ -49,6 +49,12 @@ def to_source(surgery: Surgery | Plan) -> str:
             return model
         <BLANKLINE>
     """
+    if not isinstance(surgery, Surgery | Plan):
+        raise PlanError(
+            f"a surgery or a plan is written as code, got {type(surgery).__name__}.",
+            got=surgery,
+            way_out="done = ts.replace(model, …); ts.to_source(done)",
+        )
     operations = surgery.recipe.operations
     writer = _Writer()
     for planned, operation in zip(surgery.planned, operations, strict=True):

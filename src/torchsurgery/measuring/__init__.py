@@ -14,9 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from .. import text
 from ..checks.observing import tensors_in
-from ..errors import SelectionError, TraceError
+from ..errors import TraceError
 from ..inputs import Arguments, arguments_of, guesses
 from ..stats import Cost, Row, own_size
+from ..tree import refuse_no_model
 from .running import Watch, run
 from .table import Stats as Stats
 
@@ -44,8 +45,7 @@ def inspect(model: nn.Module, example_inputs: Any = None) -> Stats:
         >>> stats.params, stats.macs, stats["layer1"].output
         (11689512, 1814073344, ((1, 64, 56, 56),))
     """
-    if not isinstance(model, nn.Module):
-        raise SelectionError(f"the model must be an nn.Module, got {type(model).__name__}.", got=type(model))
+    refuse_no_model(model)
     if example_inputs is not None:
         return _measured(model, arguments_of(example_inputs))
     arguments, watch = _found(model)

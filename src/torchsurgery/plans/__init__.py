@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import SelectionError
+from ..tree import refuse_no_model
 from .layers import LayerVerbs
 from .replaying import Replaying
 from .showing import Showing
@@ -50,6 +50,5 @@ def plan(model: nn.Module, example_inputs: Any = None) -> Plan:
         >>> ts.plan(nn.Sequential(nn.ReLU())).replace(nn.ReLU, nn.GELU)
         Plan: 1 edit, 0 follow-ups · 1 of 2 modules · params 0 → 0
     """
-    if not isinstance(model, nn.Module):
-        raise SelectionError(f"the model must be an nn.Module, got {type(model).__name__}.", got=type(model))
+    refuse_no_model(model)
     return Plan(model, example_inputs=example_inputs)

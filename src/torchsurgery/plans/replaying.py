@@ -49,6 +49,12 @@ class Replaying(Planning):
             >>> ts.plan(torchvision.models.resnet18()).replay(recipe).apply()
             Surgery on ResNet: 9 layers replaced · params 11,689,512 → 11,689,512 · undo() takes it back
         """
+        if not isinstance(recipe, Recipe):
+            raise RecipeError(
+                f"a recipe is replayed, got {type(recipe).__name__}.",
+                got=recipe,
+                way_out="surgery.recipe, or ts.recipe_of(model); what was saved is read by  ts.load or ts.load_plan",
+            )
         if not self.planned and recipe.base is not None:
             refuse_other(recipe.base, structure_of(self.draft.model, ties=False), type(self.draft.model).__name__)
         plan = self

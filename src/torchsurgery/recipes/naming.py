@@ -18,6 +18,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from ..composites import Removed
 from ..errors import PlanError, RecipeError
 from ..layers import thin
+from ..layers.building import signature_of
 from ..layers.frozen import FrozenBatchNorm, FrozenBatchNormAct
 from ..layers.padded import PaddedConv1d, PaddedConv2d, PaddedConv3d
 from ..layers.separate import SeparateAttention
@@ -64,7 +65,8 @@ def register(key: Any, thing: Any = None, schema: Schema | None = None) -> Any:
         What was registered.
 
     Raises:
-        PlanError: if it is neither a class of layers nor a function, or the key is taken.
+        PlanError: if it is neither a class of layers nor a function, the key is taken, or the schema says nothing that
+            could be held against an argument.
 
     Example:
         >>> @ts.register("example/scale", schema={"width": range(1, 1024)})
@@ -73,10 +75,10 @@ def register(key: Any, thing: Any = None, schema: Schema | None = None) -> Any:
         ...         super().__init__()
         ...         self.width, self.factor = width, nn.Parameter(torch.ones(width))
     """
-    if thing is None:
-        return lambda later: register(key, later, schema)
     if not isinstance(key, str) or not key.strip() or len(key) > 200:
         raise PlanError(f"a key is a short text, got {key!r}.", got=key, way_out='ts.register("my/layer", MyLayer)')
+    if thing is None:
+        return lambda later: register(key, later, schema)
     if not callable(thing) or isinstance(thing, nn.Module):
         raise PlanError(
             f"a class of layers or a function is registered, not {type(thing).__name__}.",
@@ -90,9 +92,40 @@ def register(key: Any, thing: Any = None, schema: Schema | None = None) -> Any:
             got=key,
             way_out="take another key, and register the class under both:  files name it by the last",
         )
+    _refuse_bad_schema(key, thing, schema)
     _enter(key, thing, schema or {})
     _REGISTERED[_full_name(thing)] = key
     return thing
+
+
+def _refuse_bad_schema(key: str, thing: Thing, schema: Any) -> None:
+    """Raise if a schema says something of an argument that there isn't, or something that is no rule."""
+    if schema is None:
+        return
+    if not isinstance(schema, Mapping):
+        raise PlanError(
+            f"the schema of {key!r} is a dictionary, got {type(schema).__name__}.",
+            got=schema,
+            way_out=f"ts.register({key!r}, …, {{'rank': range(1, 257)}})",
+        )
+    signature = signature_of(thing) if isinstance(thing, type) else None
+    for name, rule in schema.items():
+        if signature is not None and name not in signature.names and not signature.takes_any:
+            raise PlanError(
+                f"the schema of {key!r} is about {name}, and {_place(thing)[1]} takes no such argument.",
+                expected=signature.names,
+                got=name,
+                way_out=f"it takes  {', '.join(signature.names) or 'none'}",
+            )
+        types = rule if isinstance(rule, tuple) else (rule,)
+        is_types = bool(types) and all(isinstance(kind, type) for kind in types)
+        if not is_types and not isinstance(rule, range) and not callable(rule):
+            raise PlanError(
+                f"the schema of {key!r} has no rule for {name}: got {rule!r}.",
+                name=name,
+                got=rule,
+                way_out=f"a type, a tuple of types, a range or a predicate:  {{{name!r}: int}}",
+            )
 
 
 def _enter(key: str, thing: Thing, schema: Schema = {}) -> None:  # noqa: B006  # never written to

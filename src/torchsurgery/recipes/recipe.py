@@ -70,6 +70,8 @@ class Recipe:
 
     def __add__(self, other: Recipe) -> Recipe:
         """This recipe, and then the other."""
+        if not isinstance(other, Recipe):
+            return NotImplemented
         if self.result and other.base and (found := self.result.untied.difference(other.base)):
             name, expected, got = found
             raise RecipeError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from ..recipes import Recipe
 from ..tree import uncompiled
 from .slots import Emptied, slots_of, strays
 
-Base: TypeAlias = "nn.Module | Callable[[], nn.Module] | str"
+Base: TypeAlias = "nn.Module | Callable[[], nn.Module] | str | os.PathLike[str]"
 
 
 def replayed(fresh: nn.Module, recipe: Recipe) -> Plan:
@@ -87,16 +89,32 @@ def _on_meta(builder: Callable[[], Any]) -> nn.Module | None:
 
 
 def _builder(base: Any) -> Callable[[], Any]:
-    if isinstance(base, str):
-        return lambda: build(base)
+    if isinstance(base, str | os.PathLike):
+        return lambda: build(os.fspath(base))
     if not callable(base):
         raise RecipeError(
             f"base= is a builder, a model or a reference, got {type(base).__name__}.",
             got=base,
-            way_out='ts.load("slim", base="torchvision:resnet18"), or  base=build_model',
+            way_out='base="torchvision:resnet18", or  base=build_model',
         )
+    _refuse_arguments(base)
     builder: Callable[[], Any] = base
     return builder
+
+
+def _refuse_arguments(builder: Callable[..., Any]) -> None:
+    """Raise if a builder can't be called without arguments."""
+    try:
+        inspect.signature(builder).bind()
+    except ValueError:  # of what tells no signature
+        return
+    except TypeError as error:
+        name = getattr(builder, "__name__", type(builder).__name__)
+        raise RecipeError(
+            f"the base's builder {name} is called without arguments: {error}.",
+            got=builder,
+            way_out=f"base=lambda: {name.strip('<>')}(…)",
+        ) from None
 
 
 def _model(found: Any) -> nn.Module:

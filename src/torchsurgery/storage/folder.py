@@ -375,6 +375,12 @@ def _unreadable(path: Path, error: OSError) -> RecipeError:
 
 
 def _no_save(folder: Path) -> RecipeError:
+    if folder.is_file():
+        return RecipeError(
+            f"{folder} is a file, and a save is a folder.",
+            name=str(folder),
+            way_out=f"give the folder that holds it:  {str(folder.parent)!r}",
+        )
     there = sorted(path.name for path in folder.iterdir())[:4] if folder.is_dir() else []
     if any(map(_is_ours, there)):
         what = "the first save into it was interrupted"

@@ -21,6 +21,7 @@ from ..recipes.structure import structure_of
 from .bases import Base, prepared, replayed
 from .contents import Contents, State, read_contents
 from .folder import Save, Written, opened
+from .given import device_of, folder_of
 from .slots import fill, slots_of
 from .tensors import Slot, read_header, read_tensors
 
@@ -63,13 +64,13 @@ def load(
         >>> ts.load(folder, base=lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU()))[1]
         GELU(approximate='none')
     """
-    with opened(Path(folder)) as save:
+    where = device_of(device)
+    with opened(folder_of(folder, 'ts.load("slim", base=build_model)')) as save:
         contents = read_contents(save)
         state = contents.state
         if state is None:
             raise _is_plan(save)
         _refuse_no_base(save, contents, base)
-        where = None if device is None else torch.device(device)
         fresh = prepared(base, structure_only=where == _META)
         try:
             with _named(save.folder), _rebuilt(contents.recipe, fresh.model) as model:
@@ -217,7 +218,8 @@ def load_plan(folder: str | Path, model: nn.Module) -> Plan:
         >>> plan
         Plan: 1 edit, 0 follow-ups · 1 of 68 modules · params 11,689,512 → 11,181,642
     """
-    with opened(Path(folder)) as save:
+    folder = folder_of(folder, 'ts.load_plan("planned", model)')
+    with opened(folder) as save:
         contents = read_contents(save)
         if contents.state is not None:
             raise RecipeError(
@@ -228,7 +230,7 @@ def load_plan(folder: str | Path, model: nn.Module) -> Plan:
         if file is not None:
             values = read_tensors(save.handles[file.name], save.where(file), file.size, file.sha256)
     recipe = contents.recipe
-    with _named(Path(folder)):
+    with _named(folder):
         made = plan(model).replay(Recipe((), recipe.base))
         for number, operation in enumerate(recipe.operations):
             before = len(made.planned)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from ..errors import RecipeError
 from ..recipes import values
 from ..recipes.strict import Field, canonical, read_json
-from ..tree import uncompiled
+from ..tree import refuse_no_model, uncompiled
 from .folder import Transaction, opened
+from .given import folder_of, refuse_no_optimizer, refuse_no_state
 from .tensors import NAMES, read_tensors, write_tensors
 
 _MOST = 4 << 20
@@ -38,8 +39,10 @@ def written(model: nn.Module, optimizer: Any, state: Mapping[str, Any] | None) -
     document: dict[str, Any] = {}
     try:
         if optimizer is not None:
+            refuse_no_optimizer(optimizer)
             document["optimizer"] = _optimizer(model, optimizer, kept)
         if state is not None:
+            refuse_no_state(state)
             document["state"] = values.written(dict(state), kept, _no_layer)
     except values.Unwritable as error:
         raise RecipeError(
@@ -49,7 +52,26 @@ def written(model: nn.Module, optimizer: Any, state: Mapping[str, Any] | None) -
     for name, tensor in kept.found.items():
         if tensor.dtype not in NAMES or tensor.layout is not torch.strided:
             raise RecipeError(f"the state of training has a tensor of {tensor.dtype}, which can't be saved.", got=name)
+    _refuse_unreadable(document)
     return Moments(document, kept.found)
+
+
+def _refuse_unreadable(document: Mapping[str, Any]) -> None:
+    """Raise if what is to be saved is nothing that is read again: texts and numbers without end."""
+    try:
+        members = read_json(canonical(document), "the state of training", _MOST).members("", "optimizer state")
+        for value in _values_in(members):
+            _checked(value)
+    except RecipeError as error:
+        first, *rest = str(error).split("\n")
+        raise RecipeError(
+            f"this state of training could not be read again: {first}",
+            *map(str.strip, rest),
+            name=error.name,
+            expected=error.expected,
+            got=error.got,
+            way_out="leave it out, or give it as a tensor",
+        ) from error
 
 
 def _no_layer(layer: nn.Module) -> Any:
@@ -113,7 +135,8 @@ def load_training(folder: str | Path, model: nn.Module, *, optimizer: Any = None
         >>> ts.load_training(folder, again, optimizer=torch.optim.SGD(again.parameters(), lr=0.1, momentum=0.9))
         {'epoch': 3}
     """
-    with opened(Path(folder)) as save:
+    refuse_no_model(model)
+    with opened(folder_of(folder, 'ts.load_training("run", model, optimizer=optimizer)')) as save:
         data, file, moments = save.read("training", _MOST), save.one("training"), save.one("moments")
         if data is None or file is None:
             raise RecipeError(
@@ -130,14 +153,30 @@ def load_training(folder: str | Path, model: nn.Module, *, optimizer: Any = None
         if not isinstance(found, dict):
             members["state"].refuse("a dictionary")
     if optimizer is not None:
+        refuse_no_optimizer(optimizer)
         if "optimizer" not in members:
             raise RecipeError(f"{folder}: no optimizer was saved there.", way_out="ts.save(…, optimizer=optimizer)")
         _bring(members["optimizer"], tensors, uncompiled(model), optimizer)
     return found  # type: ignore[no-any-return]
 
 
-def _value(data: Field, tensors: dict[str, Tensor]) -> Any:
+def _values_in(members: Mapping[str, Field]) -> Iterator[Field]:
+    """All values of a document of training."""
+    if "state" in members:
+        yield members["state"]
+    if "optimizer" in members:
+        told = members["optimizer"].members("kind groups state")
+        of_groups = (group.members("params options")["options"] for group in told["groups"].items())
+        for options in (*of_groups, *(entry for _, entry in told["state"].entries())):
+            yield from (value for _, value in options.entries())
+
+
+def _checked(data: Field) -> None:
     values.checked(data, lambda field, depth: field.refuse("no layer"))
+
+
+def _value(data: Field, tensors: dict[str, Tensor]) -> Any:
+    _checked(data)
     return values.read(data.value, tensors, _no_layer)
 
 

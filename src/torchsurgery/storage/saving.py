@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..history import recipe_of
+from ..errors import RecipeError
+from ..history import recipe_of, refuse_unknown_past
 from ..layers.building import tensors_of
 from ..origins import Grown, Initialised, Origin
 from ..plans import Plan
@@ -19,11 +20,12 @@ from ..plans.replaying import refuse_other
 from ..progress import work
 from ..recipes import Recipe
 from ..recipes.structure import structure_of
-from ..tree import uncompiled
+from ..tree import refuse_no_model, uncompiled
 from . import moments
 from .bases import Base, prepared, replayed
 from .contents import About, Contents, State, refuse_unreadable, write_contents
 from .folder import Transaction, refuse_foreign, transaction
+from .given import folder_of, refuse_bad_size, refuse_no_recipe
 from .slots import Slot, refuse_unsavable, slots_of
 from .tensors import write_tensors
 
@@ -59,6 +61,7 @@ def save(
     Raises:
         RecipeError: if the model was altered by other means as well, or has something that can't be saved; naming it.
             Or if the folder holds something else, or can't be written to.
+        SelectionError: if it is neither a model nor a plan.
 
     Example:
         >>> import tempfile, torchvision
@@ -69,12 +72,18 @@ def save(
         >>> torch.equal(same(x), model(x))
         True
     """
-    folder = Path(folder)
-    refuse_foreign(folder)
+    folder = folder_of(folder, 'ts.save(model, "slim")')
+    refuse_bad_size(shard_size)
     if isinstance(model, Plan):
+        _refuse_beside_a_plan(recipe=recipe, optimizer=optimizer, state=state)
+        refuse_foreign(folder)
         _save_plan(model, folder, base)
         return
+    refuse_no_model(model)
+    refuse_foreign(folder)
     model = uncompiled(model)
+    if recipe is None and base is None:
+        refuse_unknown_past(model)
     recipe = recipe_of(model) if recipe is None else _of_this(recipe, model)
     slots = slots_of(model)
     refuse_unsavable(model, slots)
@@ -90,7 +99,18 @@ def save(
         under_way.commit(index)
 
 
+def _refuse_beside_a_plan(**given: Any) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise RecipeError(
+                f"a plan is saved without {name}=, which belongs to a model.",
+                got=value,
+                way_out="apply it, and save the model:  plan.apply(), ts.save(model, …)",
+            )
+
+
 def _of_this(recipe: Recipe, model: nn.Module) -> Recipe:
+    refuse_no_recipe(recipe)
     now = structure_of(model)
     if recipe.result is not None:
         refuse_other(recipe.result, now, type(model).__name__, "what the recipe leaves")
