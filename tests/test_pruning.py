@@ -540,3 +540,15 @@ def test_a_stream_loses_as_many_as_its_heads_do():
     plan.apply()
     assert (net.heads, net.stem.out_features, net.qkv.out_features, net.back.in_features) == (1, 8, 24, 8)
     assert net(x).shape == (2, 4, 2)
+
+
+@pytest.mark.parametrize("norm", [nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm])
+def test_a_spectral_norm_is_cut_along(norm):
+    net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), norm(nn.Linear(8, 6)), nn.ReLU(), nn.Linear(6, 2)).eval()
+    x = torch.randn(4, 3)
+    done = ts.prune(net, amount=0.5, example_inputs=x)
+    assert (net[0].out_features, net[2].in_features, net[2].out_features, net[4].in_features) == (4, 4, 3, 3)
+    ts.check(net, x)
+    net.train()(x).sum().backward()
+    done.undo()
+    assert net[2].weight.shape == (6, 8)

@@ -220,3 +220,15 @@ def test_special_tensors(kind):
         net[0] = torch.ao.nn.quantized.dynamic.Linear(4, 4)
     with pytest.raises(ts.SurgeryError):
         ts.widen(net, "0", 8, example_inputs=torch.randn(1, 4))
+
+
+@pytest.mark.parametrize("norm", [nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm])
+def test_a_spectral_norm_would_become_another(norm):
+    net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), norm(nn.Linear(8, 6)), nn.ReLU(), nn.Linear(6, 2)).eval()
+    x = torch.randn(2, 3)
+    with pytest.raises(ts.CouplingError, match="largest singular value of its weights changes"):
+        ts.widen(net, "2", 12, example_inputs=x)
+    with pytest.raises(ts.CouplingError, match="largest singular value"):
+        ts.widen(net, "0", 12, example_inputs=x)
+    ts.widen(net, "2", 12, example_inputs=x, approximate=True)
+    assert net(x).shape == (2, 2)

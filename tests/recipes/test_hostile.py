@@ -85,7 +85,7 @@ def test_hydra_ghsa_37p2_j732_x8pj_targets_by_dotted_name():
     """`_target_` was looked up by import and getattr, whatever it named."""
     for value in ({"_target_": "builtins.exec"}, {"__reduce__": ["os.system", ["id"]]}, {"py/object": "os.system"}):
         layer = {"class": "torch.nn.Linear", "arguments": {"in_features": value, "out_features": 4}}
-        refused(document(put(layer)), "expected tuple, dict, layer, class, function, dtype, number or tensor")
+        refused(document(put(layer)), "expected tuple, dict, counter, layer, class, function, dtype, number or tensor")
 
 
 @pytest.mark.parametrize("option", ["trust_remote_code", "auto_map", "weights_only", "verify", "use_safetensors"])

@@ -86,7 +86,7 @@ def test_what_can_not_be_data(value):
         ({"tensor": "../x"}, "the name of a tensor"),
         ({"class": "os.system"}, "isn't registered here"),
         ({"function": 3}, "the key of a class"),
-        ({"eval": "1"}, "tuple, dict, layer, class, function, dtype, number or tensor"),
+        ({"eval": "1"}, "tuple, dict, counter, layer, class, function, dtype, number or tensor"),
         (2**63 - 1, "a whole number from"),
         ("x" * 5000, "at most 4096"),
     ],

@@ -135,3 +135,14 @@ def test_a_carried_optimizer(tmp_path):
     again = torch.optim.SGD(loaded.parameters(), lr=0.1, momentum=0.9)
     ts.load_training(tmp_path / "run", loaded, optimizer=again)
     assert again.state[loaded[0].weight]["momentum_buffer"].shape == (4, 4)
+
+
+def test_a_scheduler_that_counts(tmp_path):
+    net = nn.Sequential(nn.Linear(3, 2))
+    ts.replace(net, "0", nn.Linear, out_features=4)
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 5, 5])
+    ts.save(net, tmp_path / "save", optimizer=optimizer, state={"scheduler": scheduler.state_dict()})
+    found = ts.load_training(tmp_path / "save", net, optimizer=optimizer)["scheduler"]
+    assert found == scheduler.state_dict()
+    assert type(found["milestones"]) is type(scheduler.milestones)

@@ -10,16 +10,16 @@ and takes them, as a tied table does, can't be divided; there the copies get no 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .atoms import Axis, Reason, words
+from .atoms import Axis, Reason, Where, words
 from .cuts import Cut, Numbers, factors
-from .groups import Coupling
+from .groups import Coupling, layer_of
 from .rules import Sum, Term
 from .solving import Flags
 
@@ -139,6 +139,11 @@ class Copies(Numbers):
             reason = record.ledger.reasons[number]
             if self.is_touched(axis) and not (reason.where.operation in _EVEN and self._is_even(axis)):
                 yield reason
+        for leaf, axes in record.leaves.items():
+            if _is_of_a_spectral_norm(leaf, record.leaves) and any(map(self.is_touched, axes)):
+                yield Reason(
+                    "the largest singular value of its weights changes", Where("spectral_norm", layer_of(leaf))
+                )
         for axis, where in factors(self.coupling):
             if self.is_touched(axis):
                 yield Reason("a factor in the code depends on its width", where)
@@ -168,6 +173,13 @@ class Copies(Numbers):
                         shares.setdefault(leaf, {})[dim] = self.shares(axis, self.takers[leaf, dim])
         mixing = tuple(dict.fromkeys(map(str, self.inexact())))
         return Cut(kept, self.attributes(), mixing, shares=shares)
+
+
+def _is_of_a_spectral_norm(leaf: str, leaves: Container[str]) -> bool:
+    """Whether a tensor is a singular vector that torch's spectral_norm keeps, of the parametrization or the hook."""
+    if ".parametrizations." in f".{leaf}":
+        return leaf.endswith(("._u", "._v"))
+    return leaf.endswith(("_u", "_v")) and f"{leaf[:-2]}_orig" in leaves
 
 
 def _runs_repeated(owner: Axis, times: Axis) -> Axis:

@@ -39,8 +39,8 @@ def _weight(shapes: Mapping[str, Shape]) -> Shape | None:
         "weight",
         "parametrizations.weight.original1",
         "parametrizations.weight.original",
+        "weight_orig",  # of spectral_norm, whose weight_v is a vector
         "weight_v",
-        "weight_orig",
     )
     return next((shapes[name] for name in names if name in shapes), None)
 

@@ -1,13 +1,14 @@
 """Constructors' arguments as data, and back.
 
 None, booleans, whole numbers, finite numbers and text are themselves, a list is a list. Everything else is an object
-with one member that says what it is: {"tuple": […]}, {"dict": [[key, value], …]}, {"dtype": "float32"}, {"class": key},
+with one member that says what it is: {"tuple": […]}, {"dict" or "counter": [[key, value], …]}, {"dtype": "float32"}, {"class": key},
 {"function": key}, {"tensor": name}, {"number": "inf"}, {"layer": …}.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,10 @@ _MOST = 2**62
 _MOST_DEPTH = 24
 _NUMBERS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 _DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}
+
+
+# A scheduler's state has a Counter.
+_MAPPINGS: dict[type, str] = {dict: "dict", OrderedDict: "dict", Counter: "counter"}
 
 
 class Unwritable(Exception):
@@ -77,9 +82,9 @@ def written(value: Any, tensors: Tensors, layer: Callable[[nn.Module], Any]) -> 
     if isinstance(value, list | tuple) and (type(value) in (list, tuple, torch.Size)):
         items = [written(item, tensors, layer) for item in value]
         return items if type(value) is list else {"tuple": items}
-    if type(value) is dict:
+    if type(value) in _MAPPINGS:
         rows = [[written(k, tensors, layer), written(v, tensors, layer)] for k, v in value.items()]
-        return {"dict": rows}
+        return {_MAPPINGS[type(value)]: rows}
     if isinstance(value, torch.dtype):
         return {"dtype": str(value).removeprefix("torch.")}
     if isinstance(value, nn.Module):
@@ -125,7 +130,7 @@ def _checked_tag(value: Field, layer: Callable[[Field, int], None], depth: int) 
     if tag == "tuple":
         for item in inside.items():
             checked(item, layer, depth + 1)
-    elif tag == "dict":
+    elif tag in ("dict", "counter"):
         for row in inside.items():
             for item in row.row(2):
                 checked(item, layer, depth + 1)
@@ -140,7 +145,7 @@ def _checked_tag(value: Field, layer: Callable[[Field, int], None], depth: int) 
     elif tag == "tensor":
         inside.text(r"\d{1,9}", "the name of a tensor")
     else:
-        value.refuse("tuple, dict, layer, class, function, dtype, number or tensor", tag)
+        value.refuse("tuple, dict, counter, layer, class, function, dtype, number or tensor", tag)
 
 
 def known(key: Field) -> naming.Entry:
@@ -171,8 +176,9 @@ def read(data: Any, tensors: dict[str, Tensor], layer: Callable[[Any], nn.Module
     ((tag, inside),) = data.items()
     if tag == "tuple":
         return tuple(read(item, tensors, layer) for item in inside)
-    if tag == "dict":
-        return {_hashable(read(k, tensors, layer)): read(v, tensors, layer) for k, v in inside}
+    if tag in ("dict", "counter"):
+        found = {_hashable(read(k, tensors, layer)): read(v, tensors, layer) for k, v in inside}
+        return found if tag == "dict" else Counter(found)
     if tag == "layer":
         return layer(inside)
     if tag in ("class", "function"):

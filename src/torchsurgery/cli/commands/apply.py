@@ -90,6 +90,9 @@ def _tensors(model: nn.Module) -> dict[str, dict[str, Tensor]]:
     }
 
 
+_WHOLE = ("replace", "remove", "wrap", "insert")
+
+
 def _matches(plan: Plan) -> Check:
     base = plan.recipe.base
     digest = f"structure sha256 {base.sha256[:4]}… " if base is not None else ""
@@ -103,7 +106,9 @@ def _edited(source: Source, done: Surgery, before: Mapping[str, Mapping[str, Ten
     anew = sum(1 for change in done.changes for origin in change.origins.values() if not isinstance(origin, Same))
     yield Check(f"{len(names)} modules edited", True, f"{anew} tensors resized or replaced")
     after = _tensors(source.model)
-    others = [name for name in before if not any(_inside(name, edited) for edited in names)]
+    # What lies in a layer that was replaced went with it; beside a size or an attribute nothing else goes.
+    whole = {name for change in done.changes if change.kind in _WHOLE for name in change.names}
+    others = [name for name in before if name not in names and not any(_inside(name, edited) for edited in whole)]
     same = [name for name in others if name in after and _equal(before[name], after[name])]
     detail = f"{len(same)} of {len(others)} hold bit-identical tensors"
     yield Check("untouched modules", len(same) == len(others), detail)
