@@ -1,8 +1,8 @@
 """Constructors' arguments as data, and back.
 
 None, booleans, whole numbers, finite numbers and text are themselves, a list is a list. Everything else is an object
-with one member that says what it is: {"tuple": […]}, {"dict" or "counter": [[key, value], …]}, {"dtype": "float32"}, {"class": key},
-{"function": key}, {"tensor": name}, {"number": "inf"}, {"layer": …}.
+with one member that says what it is: {"tuple": […]}, {"dict" or "counter": [[key, value], …]}, {"dtype": "float32"},
+{"class": key}, {"function": key}, {"tensor": name}, {"number": "inf"}, {"layer": …}.
 """
 
 from __future__ import annotations
