@@ -40,6 +40,7 @@ bench: $(VENV)/.bench ## measure, and rewrite the committed results
 	$(if $(ARGS),,$(RUN) benchmarks/figures.py)
 
 zoo: $(VENV)/.zoo ## the models of torchvision, timm and transformers: rebuilt, pruned, kept; hours, goes on where it was
+	$(RUN) benchmarks/zoo_inspect.py $(ARGS)
 	$(RUN) benchmarks/zoo_layers.py $(ARGS)
 	$(RUN) benchmarks/zoo_prune.py $(ARGS)
 	$(RUN) benchmarks/zoo_peer.py $(ARGS)

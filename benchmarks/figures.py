@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import run
+import zoo_inspect
 import zoo_peer
 import zoo_prune
 import zoo_report
@@ -197,6 +198,8 @@ def page(figures: Mapping[str, Drawing], rows: list[Any], peers: list[Any], benc
     parts = [
         "# Measured",
         "Made of the committed results by `make figures`; do not edit. `make zoo` and `make bench` measure anew.",
+        "## Parameters and multiply-adds",
+        *_counts(),
         "## Half of every group of channels pruned",
         shown("pruned"),
         zoo_report.table(rows, peers),
@@ -215,6 +218,20 @@ def page(figures: Mapping[str, Drawing], rows: list[Any], peers: list[Any], benc
         *_others(),
     ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _counts() -> Iterator[str]:
+    rows = _rows(zoo_inspect.STUDY)
+    right = sum(map(zoo_inspect.holds, rows))
+    digits = sum(row.params + row.macs for row in rows)
+    yield (
+        f"`ts.inspect`, which computes nothing, counts {right} of {len(rows)} models right to the last digit: parameters "
+        "as `sum(p.numel() for p in model.parameters())`, multiply-adds as half of what PyTorch's FLOP counter finds in "
+        f"a run; and the rows of each table add up. These are {digits:,} in all. A row a model: "
+        "`benchmarks/results/zoo_inspect.csv`."
+    )
+    wrong = [f"- {zoo_inspect.line(row).removeprefix('!').strip()}" for row in rows if not zoo_inspect.holds(row)]
+    yield "\n".join(wrong) or "No exceptions."
 
 
 def _others() -> Iterator[str]:

@@ -47,3 +47,28 @@ def test_tensors():
 def test_names_of_inputs(names):
     with pytest.raises(ts.SourceError, match="all positional, or all named"):
         tensors_of([Input(name, (1,), "") for name in names], nn.ReLU())
+
+
+def test_a_bare_name_is_refused_with_the_candidates(run):
+    answer = run("inspect", "resnet18")
+    assert answer.code == 2
+    assert "there are torchvision:resnet18, timm:resnet18" in answer.err
+    assert "closest names: torchvision:resnet" in run("inspect", "resnt18").err
+
+
+def test_folders_that_are_not_there(run, nets):
+    assert "there is no folder nothing/." in run("inspect", "nothing/").err
+    assert "there is no folder ./nothing." in run("inspect", "hf:./nothing").err
+
+
+def test_weights_that_are_none(run, nets):
+    with open("w.pt", "w") as file:
+        file.write("{}")
+    assert "w.pt can't be read: it is no file of tensors" in run("inspect", "nets.py:small", "--weights", "w.pt").err
+
+
+def test_a_file_in_the_place_of_the_model(run, nets):
+    with open("r.yaml", "w") as file:
+        file.write("- fold")
+    assert "there is no file p.json" in run("apply", "p.json", "-o", "x").err
+    assert "r.yaml is a recipe, and doesn't say for which model" in run("apply", "r.yaml", "-o", "x").err

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from torchsurgery.cli.terminal import _PLAIN, Terminal
+from torchsurgery.cli.terminal import _PLAIN, Terminal, folded
 
 
 class Screen(io.TextIOWrapper):
@@ -55,11 +55,11 @@ def test_a_terminal_gets_colours_and_the_same_text(screens, monkeypatch):
     import re
 
     out, _ = screens()
-    monkeypatch.setenv("COLUMNS", "12")
+    monkeypatch.setenv("COLUMNS", "50")
     Terminal().show(TEXT)
     assert "\x1b[" in out.shown
     assert re.sub(r"\x1b\[[\d;]*m", "", out.shown) == TEXT + "\n"
-    assert Terminal().width == 12
+    assert Terminal().width == 50
 
 
 @pytest.mark.parametrize(("variable", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
@@ -87,6 +87,22 @@ def test_other_encodings_keep_the_columns(screens, encoding):
 
 def test_every_plain_character_is_one():
     assert all(isinstance(plain, int) and plain < 128 for plain in _PLAIN.values())
+
+
+def test_long_lines_are_broken_between_words():
+    line = "   ~ layer1.0.conv1  out_channels 64 → 48    −9,216"
+    rows = folded(f"short\n\n{line}", 30).split("\n")
+    assert rows == ["short", "", "   ~ layer1.0.conv1", "     out_channels 64 → 48", "     −9,216"]
+    assert folded(line, 80) == line
+    assert folded("averylongwordthatstaysinonepiece", 10) == "averylongwordthatstaysinonepiece"
+
+
+def test_only_a_terminal_has_a_width_to_be_broken_at(screens, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "12")
+    for tty, lines in ((True, 2), (False, 1)):
+        out, _ = screens(tty=tty)
+        Terminal().show("several words here")
+        assert out.shown.count("\n") == lines
 
 
 def test_errors(screens):

@@ -140,3 +140,21 @@ def test_what_cannot_be_done_says_where_it_is_written(net, text, kind):
     with pytest.raises(kind) as caught:
         written(net, text)
     assert caught.value.place == "r.yaml, line 2"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "line", "told"),
+    [
+        ("- prune:\n    target: '0'\n    amount: 2.5", 3, "amount must be"),
+        ("- fold\n- prune:\n    amount: 0.5\n    target: 'nothing.*'", 4, "selects no module"),
+        ("- insert:\n    with: Dropout\n    after: 'nothing'", 3, "selects no module"),
+        ("- replace:\n    target: BatchNorm2d\n    with: GroupNorm\n    nm_groups: 8", 4, "no argument 'nm_groups'"),
+        ("- replace:\n    target: BatchNorm2d\n    wiht: GroupNorm", 3, "write  with  for wiht"),
+    ],
+)
+def test_the_line_is_that_of_the_argument(run, nets, recipe, line, told):
+    with open("r.yaml", "w") as file:
+        file.write(recipe)
+    answer = run("plan", "nets.py:small", "r.yaml", "-i", "2,3,8,8")
+    assert answer.err.startswith(f"r.yaml, line {line}: ")
+    assert told in answer.err

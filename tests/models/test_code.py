@@ -101,7 +101,7 @@ def test_a_module_of_torch():
         ("zzz", {}, "it has Config, build, Net, Holder", ":Config"),
         ("Holder.tiny", {}, "has no Holder.tiny.", ""),
         ("number", {}, "is no builder but a int", "def build(): return model"),
-        ("wrong", {}, "gives no model but a int", "return the model"),
+        ("wrong", {}, "gives no model but int", "return the model"),
         ("fails", {}, "can't be built: ValueError: no luck", "-a name=value"),
         ("lacks", {}, "needs torchvision_is_not_this, which is not installed", "install the package"),
         ("build", {"depth": 3}, "unexpected keyword argument 'depth'", "-a name=value"),

@@ -4,6 +4,7 @@ parsing    what can be written · values  its pieces
 sources    a model and its inputs
 recipes    edits as they are written in a file · words  what their values stand for · verbs  what they do
 documents  answers for machines
+hints      what to do, in the words of the command line
 terminal   colours, encodings · progress  bars, rates and times left
 commands   one file each
 """
@@ -15,10 +16,12 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from ..errors import RecipeError, SourceError, SurgeryError
 from ..progress import told_to
-from .parsing import parser
+from .hints import in_words
+from .parsing import Misspelt, parser
 from .terminal import Terminal
 
 FINE, REFUSED, MISTAKEN, INTERRUPTED, NO_READER = 0, 1, 2, 130, 141
@@ -34,11 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 when it is done and holds, 1 when it can't be done or doesn't hold, 2 when the command, the
         model, the weights or the recipe is not right.
     """
-    arguments = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        arguments = parser().parse_args(words)
+    except Misspelt as error:
+        return _misspelt(error, "--json" in words)
     terminal = Terminal(arguments.json, arguments.progress)
     try:
         command = importlib.import_module(f".commands.{arguments.command}", __name__)
-        with told_to(terminal.busy):
+        with told_to(terminal.busy) if terminal.shows_progress else nullcontext():
             code: int = command.run(arguments, terminal)
         sys.stdout.flush()
         return code
@@ -57,10 +64,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _told(error, arguments, terminal)
 
 
+def _misspelt(error: Misspelt, json: bool) -> int:
+    if not json:
+        sys.stderr.write(error.usage)
+    Terminal(json).error("UsageError", str(error))
+    return MISTAKEN
+
+
 def _told(error: Exception, arguments: Namespace, terminal: Terminal) -> int:
     """Say what is wrong, and answer the exit code for it."""
     if isinstance(error, SurgeryError):
-        terminal.error(type(error).__name__, str(error), getattr(error, "place", ""))
+        terminal.error(type(error).__name__, in_words(error, arguments.model), getattr(error, "place", ""))
         return MISTAKEN if isinstance(error, SourceError | RecipeError) else REFUSED
     if isinstance(error, OSError):
         terminal.error("OSError", f"{error.filename or arguments.command}: {error.strerror or error}")

@@ -43,9 +43,9 @@ def _number(reference: str) -> int | None:
 
     Code of the user's own is not run twice, and nothing is fetched for this.
     """
-    if runs_code(reference) or any(split_arguments(reference)[1].get(name) for name in _FETCHING):
-        return None
     with suppress(Exception), random_state_kept(), warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore")
+        if runs_code(reference) or any(split_arguments(reference)[1].get(name) for name in _FETCHING):
+            return None
         return sum(parameter.numel() for parameter in build(reference).parameters())
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from pathlib import Path
 
 from ..errors import RecipeError
 from ..plans import Plan, plan
@@ -25,11 +26,26 @@ def steps_of(arguments: Namespace) -> list[Step]:
     for i, text in enumerate(arguments.edit, 1):
         steps += read_text(text, f"edit {i}" if len(arguments.edit) > 1 else "the edit")
     if not steps:
+        _refuse_file(arguments)
         raise RecipeError(
             "no edits are given.",
             way_out="give a recipe, or  -e 'replace: {target: BatchNorm2d, with: GroupNorm, num_groups: 8}'",
         )
     return steps
+
+
+def _refuse_file(arguments: Namespace) -> None:
+    """Raise where a file stands in the place of the model: one that isn't there, or a recipe."""
+    name, command = arguments.model, arguments.command
+    if not name.endswith((".json", ".yaml", ".yml")):
+        return
+    if not Path(name).is_file():
+        raise RecipeError(f"there is no file {name}.", got=name, way_out=f"save a plan:  torchsurgery plan … -o {name}")
+    raise RecipeError(
+        f"{name} is a recipe, and doesn't say for which model.",
+        got=name,
+        way_out=f"name the model before it:  torchsurgery {command} torchvision:resnet18 {name}",
+    )
 
 
 def planned(source: Source, steps: list[Step], arguments: Namespace, terminal: Terminal) -> Plan:

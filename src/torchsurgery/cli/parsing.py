@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib.metadata
+import re
 import shutil
 import textwrap
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from .values import input_of, pair_of
 
@@ -20,9 +22,45 @@ _MODEL = (
 )
 
 
+class Misspelt(Exception):
+    """A command that can't be understood; `usage` says what could have been written."""
+
+    def __init__(self, message: str, usage: str) -> None:
+        super().__init__(message)
+        self.usage = usage
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises what argparse would print, with the option or command that was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Misspelt(f"{message}{self._meant(message)}", self.format_usage())
+
+    def _meant(self, message: str) -> str:
+        word = re.search(r"unrecognized arguments: (--[\w-]+)|invalid choice: '(\w+)'", message)
+        known = [option for action in self._actions for option in action.option_strings]
+        known += [str(choice) for action in self._actions for choice in action.choices or ()]
+        close = difflib.get_close_matches(word[1] or word[2], known, n=1) if word else []
+        return f"\n  did you mean  {close[0]}" if close else ""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As it does everywhere; what a command doesn't know is for the command to tell."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            getattr(found, "parser", self).error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Breaks lines between words only: what can be typed stays in one piece."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="torchsurgery",
         description=textwrap.fill(_SUMMARY, _width()),
         epilog=_examples(
@@ -42,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
-    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=24, width=_width())
+    return _Formatter(prog, max_help_position=24, width=_width())
 
 
 def _width() -> int:
@@ -85,6 +123,7 @@ def _command(commands: _Commands, name: str, summary: str, *examples: str) -> ar
         formatter_class=_formatter,
         allow_abbrev=False,
     )
+    added.set_defaults(parser=added)
     added.add_argument("--json", action="store_true", help="answer as JSON, errors too")
     added.add_argument("--progress", action="store_true", help="tell progress in a pipe, too")
     added.add_argument("--debug", action="store_true", help="show where an error comes from")

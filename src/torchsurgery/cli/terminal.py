@@ -6,6 +6,7 @@ import json as json_module
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
@@ -58,10 +59,15 @@ class Terminal:
         """Columns that there are; None where the output isn't looked at but read by a program."""
         return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
+    @property
+    def shows_progress(self) -> bool:
+        """Whether somebody looks, or has asked for it."""
+        return not self.json and (self.progress or sys.stderr.isatty())
+
     def show(self, text: str) -> None:
         """Print an answer."""
         if not self.json:
-            _write(sys.stdout, text)
+            _write(sys.stdout, text if self.width is None else folded(text, self.width))
 
     def data(self, document: Any) -> None:
         """Print an answer for machines."""
@@ -81,8 +87,7 @@ class Terminal:
     @contextmanager
     def busy(self, what: str, total: float | None = None, unit: str = "") -> Iterator[Advance]:
         """A block that may take a while: what is done, how fast and for how much longer."""
-        asked = self.progress or sys.stderr.isatty()
-        if self.json or not asked:
+        if not self.shows_progress:
             yield unheard
             return
         if self._display is None:
@@ -93,6 +98,20 @@ class Terminal:
 
 def _drawable(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def folded(text: str, width: int) -> str:
+    """Lines that are too long in several, broken between words, the further ones indented."""
+    return "\n".join(row for line in text.split("\n") for row in _rows(line, width))
+
+
+def _rows(line: str, width: int) -> list[str]:
+    if len(line) <= width:
+        return [line]
+    indent = " " * min(len(line) - len(line.lstrip()) + 2, width // 4)
+    return textwrap.wrap(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
+    ) or [line]
 
 
 def _write(stream: TextIO, text: str, styles: Iterable[str] = _STYLES) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .. import convert
-from ..errors import SurgeryError
+from ..errors import SelectionError, SurgeryError
 from ..factorizing import factorize
 from ..freezing import freeze_norms
 from ..models.references import close_names
@@ -56,8 +57,17 @@ def performed(plan: Plan, step: Step, classes: Classes) -> Plan:
         return verb.do(plan, step, values, classes)
     except SurgeryError as error:
         if not hasattr(error, "place"):
-            error.place = step.place  # type: ignore[attr-defined]
+            error.place = _place_of(error, step)  # type: ignore[attr-defined]
         raise
+
+
+def _place_of(error: SurgeryError, step: Step) -> str:
+    """The line of the argument that an error is about, as far as it tells; else that of the edit."""
+    if isinstance(error, SelectionError):
+        return step.places.get("target") or step.places.get("after") or step.places.get("before") or step.place
+    first = str(error).partition("\n")[0]
+    told = (name for name in step.places if re.search(rf"^{name}\b|'{name}'|\b{name}=", first))
+    return step.places[found] if (found := next(told, None)) else step.place
 
 
 def _checked(step: Step, verb: Verb) -> Values:
@@ -79,8 +89,12 @@ def _checked(step: Step, verb: Verb) -> Values:
             )
     for name in verb.needs:
         if name not in values:
+            near = close_names(name, [given for given in values if given not in verb.takes])
             step.refuse(
-                f"{step.verb} needs {name}.", f"got {', '.join(values) or 'nothing'}", way_out=_example(step.verb)
+                f"{step.verb} needs {name}.",
+                f"got {', '.join(values) or 'nothing'}",
+                argument=near[0] if near else "",
+                way_out=f"write  {name}  for {near[0]}" if near else _example(step.verb),
             )
     return dict(values)
 

@@ -58,7 +58,7 @@ def build(reference: str, /, **arguments: Any) -> nn.Module:
     if isinstance(model, nn.Module):
         return model
     raise SourceError(
-        f"{reference} gives no model but a {type(model).__name__}.",
+        f"{reference} gives no model but {type(model).__name__}.",
         "expected: an nn.Module",
         got=model,
         way_out="return the model from the builder",
@@ -93,14 +93,18 @@ def parse_or_candidates(reference: str) -> Reference:
     try:
         return parse(reference)
     except SourceError as error:
-        if ":" in reference or not (candidates := libraries.candidates(reference)):
+        if not reference.isidentifier():
             raise
-        first, count = candidates[0], len(candidates)
+        candidates = libraries.candidates(reference)
+        close = candidates or libraries.alike(reference)
+        if not close:
+            raise
+        told = f"there {'is' if len(close) == 1 else 'are'}" if candidates else "closest names:"
         raise SourceError(
             f"{reference} is no reference to a model: it doesn't say from where.",
-            f"there {'is' if count == 1 else 'are'} {', '.join(candidates)}",
+            f"{told} {', '.join(close)}",
             got=reference,
-            way_out=f"name the source:  {first}",
+            way_out=f"name the source:  {close[0]}",
         ) from error
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ def of_hub(name: str, revision: str) -> Callable[..., nn.Module]:
     """The builder of a model on the hub: its configuration is fetched, and with `pretrained=True` its weights."""
     if Path(name).is_dir() and not revision:
         return of_folder(name)
+    if name.startswith((".", "/", "~")):
+        raise SourceError(f"there is no folder {name}.", got=name, way_out="give its path from where you are")
     return functools.partial(_build, name, revision or None, False)
 
 
@@ -63,13 +67,26 @@ def _build(name: str, revision: str | None, pretrained: bool, /, **arguments: An
         )
     pretrained = arguments.pop("pretrained", pretrained)
     local = arguments.pop("local_files_only", False)
-    config = transformers.AutoConfig.from_pretrained(name, revision=revision, local_files_only=local, **arguments)
-    kind = _class_of(transformers, config)
-    if pretrained:
-        model: nn.Module = kind.from_pretrained(name, config=config, revision=revision, local_files_only=local)
-        return model
+    with _quietly():
+        config = transformers.AutoConfig.from_pretrained(name, revision=revision, local_files_only=local, **arguments)
+        kind = _class_of(transformers, config)
+        if pretrained:
+            model: nn.Module = kind.from_pretrained(name, config=config, revision=revision, local_files_only=local)
+            return model
     model = kind.from_config(config) if kind is transformers.AutoModel else kind(config)
     return model
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """A block in which tries that fail are not told one by one: the error at the end says it once."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _class_of(transformers: Any, config: Any) -> Any:

@@ -146,14 +146,21 @@ def _misspelt(source: str, name: str, known: Sequence[str]) -> SourceError:
 
 def candidates(name: str) -> list[str]:
     """References with this very name in the libraries that are installed."""
-    found = []
+    return [f"{source}:{name}" for source, known in _installed() if _plain(name, source) in known]
+
+
+def alike(name: str) -> list[str]:
+    """References with a name much like this one in the libraries that are installed."""
+    return [f"{source}:{close}" for source, known in _installed() for close in close_names(name, known, most=2)]
+
+
+def _plain(name: str, source: str) -> str:
+    """The name without the tag of its weights, which timm's may have."""
+    return name.partition(".")[0] if source == "timm" else name
+
+
+def _installed() -> Iterator[tuple[str, list[str]]]:
     for source in ("torchvision", "timm"):
         if importlib.util.find_spec(source) is not None:
             module = importlib.import_module(source)
-            known = module.models.list_models() if source == "torchvision" else module.list_models()
-            found += (
-                [f"{source}:{name}"]
-                if name.partition(".")[0 if source == "timm" else 2] in known or name in known
-                else []
-            )
-    return found
+            yield source, module.models.list_models() if source == "torchvision" else module.list_models()

@@ -140,6 +140,8 @@ def _unclear(text: str) -> SourceError:
             got=text,
             way_out="name the source, for example  torchvision:resnet18",
         )
+    if "/" in text:
+        return SourceError(f"there is no folder {text}.", f"a model is given as {_KINDS}", got=text)
     return SourceError(
         f"{text or 'the empty text'} is no reference to a model: it doesn't say from where.",
         f"a model is given as {_KINDS}",

@@ -62,7 +62,7 @@ def _read(path: str) -> dict[str, Any]:
     except (OSError, safetensors.SafetensorError, RuntimeError, ValueError, EOFError) as error:
         raise _unreadable(path, error) from error
     except Exception as error:  # torch.load lets the unpickler's errors through
-        raise _unreadable(path, error) from error
+        raise _unreadable(path, "it is no file of tensors, or has something else in it, which is not read") from error
     for key in _WRAPPINGS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
@@ -75,7 +75,7 @@ def _read(path: str) -> dict[str, Any]:
     return dict(loaded)
 
 
-def _unreadable(path: str, error: Exception) -> SourceError:
+def _unreadable(path: str, error: Exception | str) -> SourceError:
     return SourceError(
         f"{path} can't be read: {str(error).strip().partition(chr(10))[0][:200]}",
         got=error,
