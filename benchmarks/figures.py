@@ -225,10 +225,10 @@ def _counts() -> Iterator[str]:
     right = sum(map(zoo_inspect.holds, rows))
     digits = sum(row.params + row.macs for row in rows)
     yield (
-        f"`ts.inspect`, which computes nothing, counts {right} of {len(rows)} models right to the last digit: parameters "
-        "as `sum(p.numel() for p in model.parameters())`, multiply-adds as half of what PyTorch's FLOP counter finds in "
-        f"a run; and the rows of each table add up. These are {digits:,} in all. A row a model: "
-        "`benchmarks/results/zoo_inspect.csv`."
+        f"`ts.inspect`, which computes nothing, counts {right} of {len(rows)} models right to the last digit: "
+        "parameters as `sum(p.numel() for p in model.parameters())`, multiply-adds as half of what PyTorch's FLOP "
+        f"counter finds in a run; and the rows of each table add up. These are {digits:,} in all. "
+        "A row a model: `benchmarks/results/zoo_inspect.csv`."
     )
     wrong = [f"- {zoo_inspect.line(row).removeprefix('!').strip()}" for row in rows if not zoo_inspect.holds(row)]
     yield "\n".join(wrong) or "No exceptions."
