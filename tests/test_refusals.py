@@ -314,3 +314,31 @@ def test_a_layer_that_is_to_stay_and_to_go():
     net, x = built(Residual)
     message = refused(net, ts.CouplingError, lambda net: ts.prune(net, "stem", 0.5, ignore="block2", example_inputs=x))
     assert "cannot prune stem and keep block2 (ignore=): they are one group" in message
+
+
+class Adapted(nn.Module):
+    """A layer with a low-rank adapter beside it."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+        self.down = nn.Parameter(torch.randn(2, inner.in_features))
+        self.up = nn.Parameter(torch.zeros(inner.out_features, 2))
+
+    def forward(self, x):
+        return self.inner(x) + x @ self.down.T @ self.up.T
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [lambda net, x: ts.prune(net, "0", 0.5, example_inputs=x), lambda net, x: ts.widen(net, "0", 12, example_inputs=x)],
+)
+def test_a_layer_that_was_wrapped_is_named_inside(verb):
+    net, x = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)), torch.randn(1, 3)
+    ts.wrap(net, "0", Adapted)
+    with pytest.raises(ts.CouplingError, match=r"isn't clear what the output channels of 0 \(Adapted\) are") as raised:
+        verb(net, x)
+    assert "down and up are weights of it" in str(raised.value)
+    assert raised.value.way_out == "name the layer inside:  '0.inner'"
+    ts.prune(net, "0.inner", 0.5, example_inputs=x)
+    assert (net[0].inner.out_features, net[0].up.shape, net[0].down.shape) == (4, (4, 2), (2, 3))

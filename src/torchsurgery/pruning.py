@@ -193,6 +193,8 @@ def with_channels(coupling: Coupling, layers: tuple[str, ...], model: nn.Module)
         CouplingError: if its weights are quantized, and packed away.
     """
     found = tuple(name for name in layers if coupling.has_channels(name))
+    for name in found:
+        _refuse_rivals(coupling, name, model)
     if found:
         return found
     kind = type(model.get_submodule(layers[0]))
@@ -205,6 +207,23 @@ def with_channels(coupling: Coupling, layers: tuple[str, ...], model: nn.Module)
         )
     coupling.place(layers[0])  # raises, as there is none
     return layers
+
+
+def _refuse_rivals(coupling: Coupling, name: str, model: nn.Module) -> None:
+    """Raise where a module of somebody's own has several weights, such as an adapter around a layer."""
+    module = model.get_submodule(name)
+    rivals = () if type(module).__module__.startswith("torch.") else coupling.rivals(name)
+    if not rivals:
+        return
+    prefix = f"{name}." if name else ""
+    inside = [f"{prefix}{path}" for path, _ in module.named_modules() if path and coupling.has_channels(prefix + path)]
+    raise CouplingError(
+        f"it isn't clear what the output channels of {name or 'the model'} ({type(module).__name__}) are.",
+        f"{' and '.join(leaf.removeprefix(prefix) for leaf in rivals)} are weights of it that give different channels",
+        name=name,
+        got=rivals,
+        way_out=f"name the layer inside:  {inside[0]!r}" if inside else "give each of these weights a layer of its own",
+    )
 
 
 def _channels(model: nn.Module, layers: tuple[str, ...], channels: Sequence[int]) -> tuple[int, ...]:

@@ -198,6 +198,15 @@ class Coupling:
         """Whether a layer has output, or input, channels that this trace has seen."""
         return any(role in (axis, "both") for _, _, role in self._roles(name))
 
+    def rivals(self, name: str) -> tuple[str, ...]:
+        """The weights of a layer that give channels of different groups, so that none of them is its output alone."""
+        given: dict[frozenset[int], str] = {}
+        for leaf, dim, role in self._roles(name):
+            axes = self.record.leaves[leaf]
+            if role == "out" and len(axes) > 1:
+                given.setdefault(frozenset(self.classes.of(axes[dim]).tolist()), leaf)
+        return tuple(given.values()) if len(given) > 1 else ()
+
     def place(self, name: str, axis: Side = "out") -> tuple[str, int]:
         """The tensor and its dimension that hold a layer's output or input channels."""
         found = [(leaf, dim) for leaf, dim, role in self._roles(name) if role in (axis, "both")]
