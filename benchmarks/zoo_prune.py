@@ -29,6 +29,7 @@ from torchsurgery.choosing import Wish, choose
 from torchsurgery.coupling.groups import Coupling
 from torchsurgery.coupling.joining import union
 from torchsurgery.edits import Prune
+from torchsurgery.origins import blocks_of
 
 
 @dataclass(frozen=True)
@@ -226,13 +227,21 @@ def difference(one: Tensor, other: Tensor) -> float:
     return float((one - other).abs().max() / other.abs().max().clamp_min(1e-300))
 
 
-def zero(model: nn.Module, kept: Mapping[str, Mapping[int, tuple[int, ...]]]) -> None:
+def zero(model: nn.Module, kept: Mapping[str, Mapping[int, Any]]) -> None:
     """Zero what pruning takes out; a variance of zero would be another thing than none."""
     found = {name: tensor for name, tensor in tensors_of(model).items() if "running_var" not in name}
     for name, axes in kept.items():
-        for axis, indices in axes.items() if name in found else ():
-            gone = sorted(set(range(found[name].shape[axis])) - set(indices))
-            found[name].data.index_fill_(axis, torch.tensor(gone), 0.0)
+        for axis, entries in axes.items() if name in found else ():
+            zero_beside(found[name].data, axis, entries, axes)
+
+
+def zero_beside(tensor: Tensor, axis: int, entries: Any, axes: Mapping[int, Any]) -> None:
+    """Zero what isn't kept along an axis; of a convolution in groups, group by group."""
+    blocks = blocks_of(entries)
+    rows = torch.tensor(axes.get(0, range(len(tensor)))).tensor_split(len(blocks)) if len(blocks) > 1 else [slice(None)]
+    for row, block in zip(rows, blocks, strict=True):
+        gone = sorted(set(range(tensor.shape[axis])) - set(block))
+        tensor[row] = tensor[row].index_fill(axis, torch.tensor(gone, dtype=torch.long), 0.0)
 
 
 # --- what could have gone

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
+from .origins import Entries
 from .selection import Place, Selection, Target
 
 # What may be given for a new layer: a class, an instance, or a factory of the old layer (and of its name).
@@ -141,7 +142,8 @@ class Recut:
     Attributes:
         asked: What the user asked for, in words.
         layers: Names of the layers that were asked for; the others follow.
-        kept: Parameter or buffer → axis → the old entries that it has then, in order. What isn't named stays whole.
+        kept: Parameter or buffer → axis → the old entries that it has then, in order; of a convolution in groups one
+            list a group, where they differ (`origins.Entries`). What isn't named stays whole.
         attributes: ((module, attribute), the integer that it becomes), …
         caches: (module, attribute) of dictionaries of tensors that the forward fills, which begin empty.
         left: Names of layers that stay as they are → why.
@@ -151,7 +153,7 @@ class Recut:
 
     asked: str
     layers: tuple[str, ...]
-    kept: Mapping[str, Mapping[int, tuple[int, ...]]]
+    kept: Mapping[str, Mapping[int, Entries]]
     attributes: Sequence[tuple[tuple[str, str], int]] = ()
     caches: Sequence[tuple[str, str]] = ()
     left: Mapping[str, str] = field(default_factory=dict)

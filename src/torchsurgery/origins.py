@@ -8,9 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
+
+# What is kept along an axis: the old entries, in order; or one such list for each of as many equal blocks of the first
+# axis, as the groups of a convolution have, all of one length.
+Entries: TypeAlias = "tuple[int, ...] | tuple[tuple[int, ...], ...]"
+
+
+def blocks_of(entries: Entries) -> tuple[tuple[int, ...], ...]:
+    """The lists of all blocks; of one list for all, that one."""
+    first = next(iter(entries), None)
+    return entries if isinstance(first, tuple) else (entries,)  # type: ignore[return-value]
+
+
+def number_of(entries: Entries) -> int:
+    """How many entries an axis has then."""
+    return len(blocks_of(entries)[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +69,15 @@ class Sliced(Computed):
     """Some entries of one tensor, along one axis or more; an optimizer's momentum is sliced alike.
 
     Args:
-        indices: Axis → the entries that are kept, in order.
+        indices: Axis → the entries that are kept, in order; see `Entries`.
     """
 
-    indices: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    indices: Mapping[int, Entries] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, source: str, indices: Mapping[int, tuple[int, ...]], shape: tuple[int, ...]) -> Sliced:
+    def of(cls, source: str, indices: Mapping[int, Entries], shape: tuple[int, ...]) -> Sliced:
         """These entries of the tensor `source`, which has this shape."""
-        sizes = [f"{size} → {len(indices[i])}" if i in indices else f"{size}" for i, size in enumerate(shape)]
+        sizes = [f"{size} → {number_of(indices[i])}" if i in indices else f"{size}" for i, size in enumerate(shape)]
         return cls((source,), _Take(indices), f"({', '.join(sizes)})", True, indices)
 
 
@@ -69,12 +85,16 @@ class Sliced(Computed):
 class _Take:
     """Takes entries along some axes, and keeps the memory format."""
 
-    indices: Mapping[int, tuple[int, ...]]
+    indices: Mapping[int, Entries]
 
     def __call__(self, tensor: Tensor) -> Tensor:
         taken = tensor
-        for axis, indices in self.indices.items():
-            taken = taken.index_select(axis, torch.tensor(indices, device=tensor.device))
+        # The first axis comes first: blocks are runs of what is left of it.
+        for axis, indices in sorted(self.indices.items()):
+            blocks = [torch.tensor(block, device=tensor.device) for block in blocks_of(indices)]
+            rows = taken.tensor_split(len(blocks)) if len(blocks) > 1 else (taken,)
+            parts = [row.index_select(axis, block) for row, block in zip(rows, blocks, strict=True)]
+            taken = torch.cat(parts) if len(parts) > 1 else parts[0]
         layout = layout_of(tensor)
         if layout is not torch.contiguous_format:
             return taken.contiguous(memory_format=layout)
@@ -98,7 +118,8 @@ class Copied(Sliced):
 
     def for_momentum(self) -> Computed:
         """As the weights, so that a step goes on where it went; without the noise."""
-        return replace(self, function=_Copy(self.indices, self.shares, 0.0, 0), noise=0.0)
+        kept = {axis: blocks_of(entries)[0] for axis, entries in self.indices.items()}
+        return replace(self, function=_Copy(kept, self.shares, 0.0, 0), noise=0.0)
 
 
 def copied(

@@ -4,6 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from torchsurgery.origins import blocks_of
+
 
 class Block(nn.Module):
     """Two convolutions and a shortcut around them."""
@@ -204,5 +206,13 @@ def zero(net, kept):
             for axis, indices in axes.items() if name in tensors else ():
                 if axis == 0 and name.endswith("original1"):
                     continue  # the direction of weight_norm, which is divided by its norm: its length is zeroed
-                gone = [i for i in range(tensors[name].shape[axis]) if i not in set(indices)]
-                tensors[name].index_fill_(axis, torch.tensor(gone, dtype=torch.long), 0.0)
+                zero_beside(tensors[name], axis, indices, axes)
+
+
+def zero_beside(tensor, axis, entries, axes):
+    """Zero what isn't kept along an axis; of a convolution in groups, group by group."""
+    blocks = blocks_of(entries)
+    rows = torch.tensor(axes.get(0, range(len(tensor)))).tensor_split(len(blocks)) if len(blocks) > 1 else [slice(None)]
+    for row, block in zip(rows, blocks, strict=True):
+        gone = sorted(set(range(tensor.shape[axis])) - set(block))
+        tensor[row] = tensor[row].index_fill(axis, torch.tensor(gone, dtype=torch.long), 0.0)

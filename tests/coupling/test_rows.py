@@ -63,9 +63,10 @@ def test_rows_alike(between):
 def test_groups_of_a_convolution_give_channels_of_their_own():
     net = nn.Sequential(nn.Conv2d(3, 16, 1), nn.Conv2d(16, 24, 1, groups=4), nn.BatchNorm2d(24), nn.Conv2d(24, 2, 1))
     coupling = ts.trace(net.eval(), torch.randn(2, 3, 4, 4))
-    assert [len(rows.parts) for rows in coupling.rows] == [4]
-    # four groups, four channels that each of them takes, and six that each of them gives for itself
-    assert sorted(len(channels) for channels in coupling.families.lists) == [4, 4, 6, 6, 6, 6]
+    assert [len(rows.parts) for rows in coupling.rows] == [4, 4]
+    # four groups, four channels that each of them takes, and six that each of them gives
+    assert sorted(len(channels) for channels in coupling.families.lists) == [4, 4, 4, 4, 4, 6, 6, 6, 6]
+    assert sorted(len(channels) for channels in coupling.tied.families.lists) == [4, 4, 6]
 
 
 def test_each_group_loses_its_own_worst():

@@ -195,9 +195,20 @@ def test_indices_are_there_once_and_in_range():
 
     for bad in ([0, 0], [1, 0, 1], [0, 4], [-1, 0], []):
         prune(torch.tensor(bad, dtype=torch.int64))
-    prune(torch.tensor([[0, 1]]))
+    prune(torch.tensor([[0, 1]]))  # blocks of the axis that is divided into blocks
+    prune(torch.tensor([[[0, 1]]]))
     prune(torch.tensor([0.0, 1.0]))
     prune(None)
+
+
+def test_lists_of_blocks_fit_and_are_in_range():
+    def prune(indices):
+        kept = [["0.weight", 1, "0"]]
+        operation = {"do": "prune", "asked": "", "layers": ["0"], "kept": kept, "attributes": [], "caches": []}
+        refused(document(operation), "kept of 0.weight", {"0/0": torch.tensor(indices)})
+
+    for bad in ([[0], [0], [0]], [[0, 0], [0, 1]], [[0, 1], [0, 9]], [[-1], [0]]):
+        prune(bad)
 
 
 def test_a_file_name_stays_in_its_folder(tmp_path):

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import TraceError
+from ..origins import Entries
 from .atoms import Axis
 from .cuts import Numbers, Remains
 from .families import Families
@@ -21,7 +22,7 @@ from .groups import Coupling
 from .integers import Unsolved
 
 # Parameter or buffer → axis → the old entries that it has then, in order.
-Orders = dict[str, dict[int, tuple[int, ...]]]
+Orders = dict[str, dict[int, Entries]]
 
 
 class Unaligned(Exception):
@@ -90,8 +91,20 @@ def orders(coupling: Coupling, remains: Remains) -> Orders:
     for leaf, dim in coupling.families.reached(channels):
         old = _keys(coupling, coupling.leaf_axis(leaf, dim), np.arange(coupling.classes.count))
         new = _keys(narrow, narrow.leaf_axis(leaf, dim), was)
-        found.setdefault(leaf, {})[dim] = tuple(_taken(old, new).tolist())
+        taken = _taken(old, new)
+        is_unrolled = (leaf, dim) in coupling.unrolled
+        length = len(coupling.record.leaves[leaf][dim])
+        found.setdefault(leaf, {})[dim] = _in_blocks(taken, length) if is_unrolled else tuple(taken.tolist())
     return found
+
+
+def _in_blocks(taken: Axis, length: int) -> Entries:
+    """What each block of a weight takes of its own, given what all of them take one after the other."""
+    blocks = taken // length
+    lists = [tuple((taken[blocks == block] % length).tolist()) for block in dict.fromkeys(blocks.tolist())]
+    if not _in_runs(blocks) or len({len(entries) for entries in lists}) > 1:
+        raise Unaligned("a group takes channels of another one")
+    return lists[0] if len(set(lists)) == 1 else tuple(lists)
 
 
 def _again(coupling: Coupling, numbers: Numbers) -> Coupling:

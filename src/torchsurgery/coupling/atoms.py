@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import NamedTuple, TypeAlias
 
@@ -70,6 +70,8 @@ class Split:
         whole: The axis that is divided.
         row, place: The axes that it is divided into.
         is_turned: Whether it was put together again place by place, as a channel shuffle does.
+        taken: Where its places are those of a weight, as those of a convolution's groups: (parameter, axis, the number
+            of the tie that says so).
         is_used: Whether an operation was given the places: then it matters which is which.
     """
 
@@ -79,6 +81,7 @@ class Split:
     place: Axis
     is_turned: bool = False
     is_used: bool = False
+    taken: list[tuple[str, int, int]] = field(default_factory=list)
 
     @property
     def turned(self) -> Axis:
@@ -120,6 +123,7 @@ class Ledger:
         self._splits: dict[object, tuple[Axis, ...]] = {}
         self._merges: dict[object, Axis] = {}
         self._turned: dict[object, Split] = {}
+        self._by_place: dict[int, Split] = {}
         self._numbers: dict[Reason, int] = {SINGLE: 0}
         self._fixed: dict[tuple[int, str, Where], Axis] = {}
 
@@ -209,8 +213,16 @@ class Ledger:
     def _note_rows(self, axis: Axis, row: Axis, place: Axis) -> None:
         split = Split(len(self.products) - 1, axis, row, place)
         self.splits.append(split)
-        self.unused[id(place)] = split
+        self.unused[id(place)] = self._by_place[id(place)] = split
         self._turned[_key([place, row])] = split
+
+    def take_places(self, place: Axis, own: Axis, leaf: str | None, dim: int) -> None:
+        """Tie the places of a division to an axis of a weight whose first axis is divided into the same rows."""
+        number = len(self.ties)
+        self.tie(place, own)
+        split = self._by_place.get(id(place))
+        if split is not None and leaf is not None and len(self.ties) > number:
+            split.taken.append((leaf, dim, number))
 
     def merge(self, axes: Sequence[Axis], sizes: Sequence[int]) -> Axis:
         """The one axis that a view merges several into, the last running fastest."""

@@ -73,21 +73,35 @@ class Bundles:
         return [self.all[number] for number in sorted(numbers)]
 
     def one_of_each_product(self, bundles: Sequence[Bundle], cost: Callable[[Bundle], float | None]) -> list[Bundle]:
-        """Of bundles that are multiplied with each other, one: the outermost of least cost, heads before their width.
+        """Of bundles that are multiplied with each other, one of least cost.
+
+        That is the channels of each group of a convolution rather than whole groups; else the outermost, heads before
+        their width.
 
         Args:
             bundles: To choose from.
             cost: How badly a bundle comes to what is asked for; None if it can't lose any.
         """
         costs = {bundle.number: cost(bundle) for bundle in bundles}
-        able = [(c, len(self._around[number]), number) for number, c in costs.items() if c is not None]
+        able = [
+            (c, number not in self._in_groups, len(self._around[number]), number)
+            for number, c in costs.items()
+            if c is not None
+        ]
         chosen: list[Bundle] = []
         taken: set[int] = set()
-        for _, _, number in sorted(able):
+        for *_, number in sorted(able):
             if not self._multiplied[number] & taken:
                 chosen.append(self.all[number])
                 taken.add(number)
         return sorted(chosen, key=lambda b: b.number)
+
+    @cached_property
+    def _in_groups(self) -> set[int]:
+        """The bundles of channels that each group has of its own, and that nothing mixes within it."""
+        mixed = {id(axis) for axis, _ in self.coupling.record.mixing}
+        own = [rows.split.place for rows in self.coupling.rows if id(rows.split.place) not in mixed]
+        return {bundle.number for place in own for bundle in self.of(self.families.primes_of(place))}
 
     def levels(self, bundles: Sequence[Bundle], heads: bool | None) -> list[Bundle]:
         """Of bundles that are multiplied with each other those on the outside, such as heads, or on the inside.

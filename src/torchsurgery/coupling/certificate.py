@@ -6,9 +6,12 @@ stale integer give the right shapes. But they put entries into one class that we
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ..errors import VerificationError
+from ..origins import Entries, blocks_of, number_of
 from .atoms import Axis
 from .cuts import Cut, answer_shapes
 from .groups import Coupling
@@ -77,7 +80,7 @@ def _same_sizes(before: Coupling, after: Coupling, cut: Cut) -> None:
         )
     for leaf, axes in before.record.leaves.items():
         others = after.record.leaves.get(leaf, [])
-        want = [len(cut.kept.get(leaf, {}).get(dim, axis)) for dim, axis in enumerate(axes)]
+        want = [_length(axis, cut.kept.get(leaf, {}).get(dim)) for dim, axis in enumerate(axes)]
         if [len(axis) for axis in others] != want:
             raise VerificationError(
                 f"{leaf} of the altered model has shape {[len(axis) for axis in others]}.",
@@ -93,15 +96,36 @@ def _entries(before: Coupling, after: Coupling, cut: Cut) -> tuple[Axis, Axis, A
     # Which experts run is a matter of values: those that did not this time say nothing of their own.
     silent = tuple(f"{name}." for name in after.alike)
     for number, (leaf, axes) in enumerate(before.record.leaves.items()):
-        for dim, axis in enumerate(() if leaf.startswith(silent) else axes):
-            other = after.record.leaves[leaf][dim]
-            if len(other) > 1:
-                kept = cut.kept.get(leaf, {}).get(dim)
-                old.append(before.classes.of(axis if kept is None else axis[list(kept)]))
-                new.append(after.classes.of(other))
-                places.append(np.full(len(other), number * 64 + dim))
+        for dim in range(0 if leaf.startswith(silent) else len(axes)):
+            if len(after.record.leaves[leaf][dim]) > 1:
+                there, here = _met(before, after, (leaf, dim), cut.kept.get(leaf, {}))
+                old.append(before.classes.of(there))
+                new.append(after.classes.of(here))
+                places.append(np.full(len(here), number * 64 + dim))
     empty = [np.zeros(0, np.int64)]
     return np.concatenate(empty + old), np.concatenate(empty + new), np.concatenate(empty + places)
+
+
+def _length(axis: Axis, kept: Entries | None) -> int:
+    return len(axis) if kept is None else number_of(kept)
+
+
+def _met(before: Coupling, after: Coupling, place: tuple[str, int], kept: Mapping[int, Entries]) -> tuple[Axis, Axis]:
+    """The ids of an axis before, of what is kept, and after; block by block where either has blocks of its own."""
+    leaf, dim = place
+    axis, new = before.record.leaves[leaf][dim], after.leaf_axis(leaf, dim)
+    lists = [np.array(block) for block in blocks_of(kept.get(dim, tuple(range(len(axis)))))]
+    whole = before.unrolled.get(place)
+    if whole is not None:
+        rows = whole.reshape(-1, len(axis))
+        first = np.arange(len(before.record.leaves[leaf][0]))
+        left = np.array(blocks_of(kept[0])[0]) if 0 in kept else first
+        alive = rows[np.unique(left * len(rows) // len(first))]
+        there = np.concatenate([row[lists[i % len(lists)]] for i, row in enumerate(alive)])
+    else:
+        there = np.concatenate([axis[block] for block in lists])
+    most = max(len(there), len(new))
+    return np.tile(there, most // len(there)), np.tile(new, most // len(new))
 
 
 def _same_parts(before: Coupling, after: Coupling, old: Axis, new: Axis) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..origins import Entries
 from .adjusting import adjusted
 from .atoms import Axis, Where
 from .groups import Coupling
@@ -30,7 +31,7 @@ class Cut:
         answers: The shapes of the model's answers afterwards, where they are asked to change.
     """
 
-    kept: Mapping[str, Mapping[int, tuple[int, ...]]]
+    kept: Mapping[str, Mapping[int, Entries]]
     attributes: Mapping[Attribute, int]
     mixing: tuple[str, ...] = ()
     left: Mapping[str, str] = field(default_factory=dict)
@@ -91,7 +92,7 @@ class Remains(Numbers):
         return None
 
     def cut(
-        self, left: Mapping[str, str] | None = None, orders: Mapping[str, Mapping[int, tuple[int, ...]]] | None = None
+        self, left: Mapping[str, str] | None = None, orders: Mapping[str, Mapping[int, Entries]] | None = None
     ) -> Cut:
         """As plain data.
 
@@ -102,12 +103,17 @@ class Remains(Numbers):
         Raises:
             Unsolved: if there is no value for an integer of the code.
         """
-        kept: dict[str, dict[int, tuple[int, ...]]] = {}
+        kept: dict[str, dict[int, Entries]] = {}
         for leaf, axes in self.coupling.record.leaves.items():
             for dim, axis in enumerate(axes):
                 flags = self.flags(axis)
+                unrolled = self.coupling.unrolled.get((leaf, dim))
+                if unrolled is not None:
+                    entries = in_blocks(self.flags(unrolled), len(axis))
+                else:
+                    entries = tuple(np.nonzero(flags)[0].tolist())
                 if not flags.all():
-                    kept.setdefault(leaf, {})[dim] = tuple(np.nonzero(flags)[0].tolist())
+                    kept.setdefault(leaf, {})[dim] = entries
         for leaf, ordered in (orders or {}).items():
             kept.get(leaf, {}).update({dim: order for dim, order in ordered.items() if dim in kept.get(leaf, {})})
         return Cut(kept, self.attributes(), tuple(dict.fromkeys(self._mixing())), left or {})
@@ -120,6 +126,12 @@ class Remains(Numbers):
             for axis, where in factors(self.coupling)
             if not self.flags(axis).all()
         ]
+
+
+def in_blocks(flags: Flags, length: int) -> Entries:
+    """What each block of a weight keeps of so many entries; one list where that is the same for all."""
+    blocks = [tuple(np.nonzero(block)[0].tolist()) for block in flags.reshape(-1, length) if block.any()]
+    return blocks[0] if len(set(blocks)) == 1 else tuple(blocks)
 
 
 def widths_of(record: Record, numbers: Numbers) -> Widths:

@@ -6,15 +6,19 @@ third. Channels of one family can stand for each other; which of them goes is a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
+from typing import TypeAlias
 
 import numpy as np
 
 from .atoms import Axis
 from .rules import Record
 from .solving import Classes, Flags
+
+# A parameter or buffer, and which of its axes.
+Place: TypeAlias = tuple[str, int]
 
 
 class Uses:
@@ -27,9 +31,11 @@ class Uses:
         place, prime, times: The columns: an axis, by its number; a prime class; how many entries depend on it.
     """
 
-    def __init__(self, record: Record, classes: Classes, row_of: Axis) -> None:
+    def __init__(self, record: Record, classes: Classes, row_of: Axis, unrolled: Mapping[Place, Axis]) -> None:
         self.places = [(leaf, dim) for leaf, axes in record.leaves.items() for dim in range(len(axes))]
         axes = [axis for axes in record.leaves.values() for axis in axes]
+        if unrolled:
+            axes = [unrolled.get(place, axis) for place, axis in zip(self.places, axes, strict=True)]
         self.lengths = np.array([len(axis) for axis in axes], np.int64)
         labels = classes.of(np.concatenate([np.zeros(0, np.int64), *axes]))
         place = np.repeat(np.arange(len(axes)), self.lengths)
@@ -56,9 +62,15 @@ class Families:
         balanced: Lists of parts that must be of one size: what is found in other parts is another family.
     """
 
-    def __init__(self, record: Record, classes: Classes, balanced: Sequence[Sequence[Axis]] = ()) -> None:
+    def __init__(
+        self,
+        record: Record,
+        classes: Classes,
+        balanced: Sequence[Sequence[Axis]] = (),
+        unrolled: Mapping[Place, Axis] | None = None,
+    ) -> None:
         self.record, self.classes, self.balanced = record, classes, balanced
-        self.uses = Uses(record, classes, self._row_of)
+        self.uses = Uses(record, classes, self._row_of, unrolled or {})
         self.lists = list(self._grouped())
         self.number = np.full(classes.count, -1, np.int64)
         for i, members in enumerate(self.lists):

@@ -138,12 +138,17 @@ class Coupling:
     @cached_property
     def families(self) -> Families:
         """Prime classes by the role that they play."""
-        return Families(self.record, self.classes, self.balanced)
+        return Families(self.record, self.classes, self.balanced, self.unrolled)
 
     @cached_property
     def balanced(self) -> list[Sequence[Axis]]:
         """Lists of axes that must have equal numbers of entries each."""
         return [*self.record.balanced, *(rows.parts for rows in self.rows)]
+
+    @cached_property
+    def unrolled(self) -> Mapping[tuple[str, int], Axis]:
+        """Parameter and axis → the ids along it block by block, where each block may lose entries of its own."""
+        return {(leaf, dim): rows.split.whole for rows in self.rows for leaf, dim, _ in rows.split.taken}
 
     @cached_property
     def tied(self) -> Coupling:
@@ -221,8 +226,9 @@ class Coupling:
         )
 
     def leaf_axis(self, leaf: str, dim: int) -> Axis:
-        """The ids along one axis of a parameter or buffer."""
-        return self.record.leaves[leaf][dim]
+        """The ids along one axis of a parameter or buffer; of a convolution in groups, along those of all groups."""
+        unrolled = self.unrolled.get((leaf, dim))
+        return self.record.leaves[leaf][dim] if unrolled is None else unrolled
 
     def _roles(self, name: str) -> Iterator[tuple[str, int, str]]:
         name = self.aliases.get(name, name)
@@ -292,11 +298,10 @@ class Coupling:
 
     def _members(self, channels: Axis) -> Iterator[Member]:
         for leaf, dim in self.families.reached(channels):
-            axis = self.record.leaves[leaf][dim]
-            classes = self.classes.of(axis)
+            classes, own = self.classes.of(self.leaf_axis(leaf, dim)), self.record.leaves[leaf][dim]
             at = np.nonzero(self.families.touches(classes, channels))[0]
             if len(at):
-                yield Member(leaf, dim, self.record.roles.get(id(axis), ""), tuple(at.tolist()))
+                yield Member(leaf, dim, self.record.roles.get(id(own), ""), tuple(at.tolist()))
 
     def __repr__(self) -> str:
         ops = f" · {len(self.unknown)} unknown operations" if self.unknown else ""

@@ -142,7 +142,7 @@ def _channels(call: Call, given: Axis, own: list[Axis], groups: int, transposed:
     number, inside = call.ledger.split(given, (groups, len(given) // groups))
     again, _ = call.ledger.split(own[0], (groups, width // groups))
     call.tie(number, again)
-    call.tie(inside, own[1])
+    call.ledger.take_places(inside, own[1], call.leaf(weight), 1)
     call.sums(call.arg("input"), given, weight, taken)
     _say_groups(call, number)
     return own[0]

@@ -7,6 +7,7 @@ shuffle, less will do: each row may lose entries of its own, as long as all rows
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -62,10 +63,17 @@ def _unconstrained(record: Record, splits: list[Split]) -> Iterator[Split]:
     """Those whose places nothing is said of but how many there are, and that they are mixed."""
     ledger = record.ledger
     owner = np.full(ledger.size, -1, np.int64)
+    leaves = Counter((leaf, dim) for split in ledger.splits for leaf, dim, _ in split.taken)
+    own, fitting = {split.number for split in splits}, set()
     for i, split in enumerate(splits):
         owner[split.place] = i
-    own = {split.number for split in splits}
-    said = [axis for tie in ledger.ties for axis in (tie.one, tie.other)]
+        for leaf, dim, number in split.taken:
+            # A weight that is used twice would have to lose the same in both places.
+            if leaves[leaf, dim] == 1:
+                owner[record.leaves[leaf][dim]] = i
+                fitting.add(number)
+    ties = (tie for number, tie in enumerate(ledger.ties) if number not in fitting)
+    said = [axis for tie in ties for axis in (tie.one, tie.other)]
     said += [axis for axis, _ in ledger.frozen]
     said += [a for i, p in enumerate(ledger.products) if i not in own for a in (p.whole, *p.factors)]
     told = [site.axis for site in record.integers.sites] + [axis for axis, _ in record.mixing]
@@ -73,7 +81,7 @@ def _unconstrained(record: Record, splits: list[Split]) -> Iterator[Split]:
     said += [axis for axis in told if id(axis) not in places]
     found = owner[np.maximum(joined(said), 0)]
     taken = set(np.unique(found).tolist())
-    return (split for i, split in enumerate(splits) if i not in taken)
+    return (split for i, split in enumerate(splits) if i not in taken and len(split.taken) <= 1)
 
 
 def _undivided(ledger: Ledger, splits: list[Split]) -> Iterator[Split]:

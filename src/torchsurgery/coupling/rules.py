@@ -193,6 +193,11 @@ class Call:
         notes = getattr(tensor, "_coupling", None)
         return notes.roots if isinstance(notes, Notes) else NO_ROOTS
 
+    def leaf(self, tensor: Tensor) -> str | None:
+        """The name of the parameter or buffer that a tensor is."""
+        notes = getattr(tensor, "_coupling", None)
+        return notes.leaf if isinstance(notes, Notes) else None
+
     def give(self, tensor: Tensor, axes: Iterable[Axis]) -> None:
         """State the axes of a result."""
         axes = list(axes)

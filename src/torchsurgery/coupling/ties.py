@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from ..edits import Tied
+from ..origins import Entries, blocks_of
 from .atoms import Axis
 from .groups import Coupling, Group, in_steps
 from .solving import Flags
@@ -27,7 +28,7 @@ def ties(coupling: Coupling, gone: Flags | Axis) -> Iterator[Tied]:
         yield Tied(len(group), int(gone[group.channels].sum()), group.giving, group.taking, tuple(_paths(group)))
 
 
-def ties_of(coupling: Coupling, kept: Mapping[str, Mapping[int, tuple[int, ...]]]) -> Iterator[Tied]:
+def ties_of(coupling: Coupling, kept: Mapping[str, Mapping[int, Entries]]) -> Iterator[Tied]:
     """The same, told by what is left: of an edit that was read from a file.
 
     Args:
@@ -38,7 +39,9 @@ def ties_of(coupling: Coupling, kept: Mapping[str, Mapping[int, tuple[int, ...]]
     for leaf, axes in kept.items():
         for dim, entries in axes.items():
             axis = coupling.record.leaves.get(leaf, ())[dim : dim + 1]
-            if axis and max(entries, default=0) < len(axis[0]):
+            first, *others = blocks_of(entries)
+            # What blocks lose each for themselves, those who give it lose, too.
+            if axis and not others and max(first, default=0) < len(axis[0]):
                 times = np.bincount(np.asarray(entries, np.int64), minlength=len(axis[0]))
                 gone[coupling.classes.of(axis[0])] = 1 - times
     yield from ties(coupling, gone)

@@ -35,9 +35,11 @@ def put(model, names, new):
 
 TAKE = '''
 def take(layer, name, axis, indices):
-    """Keep these entries of a tensor along an axis."""
+    """Keep these entries of a tensor along an axis; given lists, one for each block of the first axis."""
     old = getattr(layer, name)
-    new = old.detach().index_select(axis, torch.tensor(list(indices), device=old.device))
+    blocks = indices if isinstance(indices[0], list) else [list(indices)]
+    rows = old.detach().tensor_split(len(blocks))
+    new = torch.cat([r.index_select(axis, torch.tensor(b, device=old.device)) for r, b in zip(rows, blocks)])
     setattr(layer, name, nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new)
 '''
 

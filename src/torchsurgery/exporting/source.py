@@ -13,7 +13,7 @@ from ..composites import Removed
 from ..edits import CallsToLayers, Fold, Insert, Remove, Replace, Wrap
 from ..errors import PlanError
 from ..layers.building import tensors_of
-from ..origins import Computed, Sliced
+from ..origins import Computed, Entries, Sliced, blocks_of
 from ..plans import Plan
 from ..recipes import naming
 from ..recipes.recipe import Operation
@@ -163,7 +163,7 @@ class _Writer:
         for key, origin in change.origins.items():
             if type(origin) is Sliced:
                 self.helpers[TAKE] = None
-                for axis, indices in origin.indices.items():
+                for axis, indices in sorted(origin.indices.items()):
                     self.lines.append(f"take(layer, {key!r}, {axis}, {_indices(indices)})")
             elif isinstance(origin, Computed) or type(change.old) is not type(change.new):
                 self.computed[f"{change.name}.{key}"] = origin.describe()
@@ -288,8 +288,15 @@ def _tensor(holder: str, name: str) -> str:
     return f"{holder}.get_submodule({above!r}).{key}" if above else f"{holder}.{key}"
 
 
-def _indices(indices: tuple[int, ...]) -> str:
-    """A list of indices, shorter where they are a range."""
+def _indices(entries: Entries) -> str:
+    """A list of indices, shorter where they are a range; or a list of lists."""
+    first, *others = blocks_of(entries)
+    if others:
+        return str([list(block) for block in (first, *others)])
+    return _list(first)
+
+
+def _list(indices: tuple[int, ...]) -> str:
     if indices == tuple(range(indices[0], indices[-1] + 1)):
         return f"range({indices[0]}, {indices[-1] + 1})"
     return str(list(indices))

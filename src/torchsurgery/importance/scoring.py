@@ -121,11 +121,21 @@ def _slices(coupling: Coupling, members: Axis, tensors: Mapping[str, Tensor]) ->
         tensor = tensors.get(leaf)
         if not isinstance(tensor, nn.Parameter) or not tensor.is_floating_point():
             continue
-        axis = coupling.record.leaves[leaf][dim]
+        axis, own = coupling.leaf_axis(leaf, dim), coupling.record.leaves[leaf][dim]
         index = _positions(coupling.families.owner(coupling.classes.of(axis), members), len(members))
         if index is not None:
-            role = coupling.record.roles.get(id(axis), "")
-            yield Slice(leaf, dim, role, tensor.detach(), tensor.grad, index, len(axis))
+            role = coupling.record.roles.get(id(own), "")
+            values, grad, blocks = tensor.detach(), tensor.grad, len(axis) // len(own)
+            if blocks > 1:
+                values = _side_by_side(values, blocks, dim)
+                grad = None if grad is None else _side_by_side(grad, blocks, dim)
+            yield Slice(leaf, dim, role, values, grad, index, len(axis))
+
+
+def _side_by_side(tensor: Tensor, blocks: int, dim: int) -> Tensor:
+    """(blocks · rows, …, entries, …) → (rows, …, blocks · entries, …): a weight of groups with all their entries."""
+    rows = tensor.view(blocks, -1, *tensor.shape[1:]) if tensor.is_contiguous() else torch.stack(tensor.chunk(blocks))
+    return rows.movedim(0, dim).flatten(dim, dim + 1)
 
 
 def _positions(owner: Axis, count: int) -> Tensor | None:

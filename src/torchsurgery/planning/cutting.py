@@ -15,7 +15,7 @@ from ..coupling.substituting import is_special, special_in_words
 from ..edits import Prune, Recut, Widen
 from ..errors import CouplingError
 from ..layers.following import renew_lists, widths_told
-from ..origins import Computed, Lengthened, Origin, Same, Sliced, copied, evaluate
+from ..origins import Computed, Lengthened, Origin, Same, Sliced, blocks_of, copied, evaluate
 from ..progress import each
 from ..selection import Place
 from ..tree import Draft
@@ -64,7 +64,8 @@ class _Slice:
             return Lengthened.of(key, axis, number, shape, edit.rows if self.old.dim() > 1 else None)
         if isinstance(edit, Widen):
             shares = edit.shares.get(self.name, {})
-            return copied(key, edit.kept[self.name], shape, shares, edit.noise, edit.seed + crc32(self.name.encode()))
+            kept = {axis: blocks_of(entries)[0] for axis, entries in edit.kept[self.name].items()}
+            return copied(key, kept, shape, shares, edit.noise, edit.seed + crc32(self.name.encode()))
         return Sliced.of(key, edit.kept[self.name], shape)
 
     @property

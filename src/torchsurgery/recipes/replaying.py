@@ -16,6 +16,7 @@ from ..calls.rewriting import original
 from ..edits import CallsToLayers, Edit, Fold, Insert, Prune, Remove, Replace, Resize, Taking, Widen, Wrap
 from ..errors import RecipeError
 from ..layers.building import put, tensors_of
+from ..origins import Entries
 from ..selection import Place, Selection
 from ..tree import Draft
 from . import naming, ways
@@ -222,7 +223,7 @@ def _widen(model: _Model, operation: Operation, weights: bool) -> Iterator[Edit]
 
 def _recut(model: _Model, operation: Operation) -> dict[str, Any]:
     """What pruning and widening have in common."""
-    data, kept = operation.data, dict[str, dict[int, tuple[int, ...]]]()
+    data, kept = operation.data, dict[str, dict[int, Entries]]()
     for name, axis, given in data["kept"]:
         indices = _indices(model.tensor(name), name, axis, operation.tensors.get(given), data["do"] == "widen")
         kept.setdefault(name, {})[axis] = indices
@@ -238,12 +239,16 @@ def _recut(model: _Model, operation: Operation) -> dict[str, Any]:
     return {"asked": data["asked"], "layers": layers, "kept": kept, "attributes": attributes, "caches": caches}
 
 
-def _indices(tensor: Tensor, name: str, axis: int, indices: Tensor | None, wider: bool) -> tuple[int, ...]:
-    """What there is along an axis, which must be there; what is pruned has each entry once."""
-    if indices is None or indices.dim() != 1 or indices.dtype != torch.int64 or not indices.numel():
+def _indices(tensor: Tensor, name: str, axis: int, indices: Tensor | None, wider: bool) -> Entries:
+    """What there is along an axis, which must be there; what is pruned has each entry once.
+
+    There may be a list for each block of the first axis, as many as go into it.
+    """
+    if indices is None or indices.dim() not in (1, 2) or indices.dtype != torch.int64 or not indices.numel():
         raise RecipeError(f"the list of what is kept of {name} along axis {axis} is not there, or is none.", name=name)
     size = tensor.shape[axis] if axis < tensor.dim() else 0
-    once = wider or len(set(indices.tolist())) == len(indices)
+    blocks = indices.view(-1, indices.shape[-1])
+    once = wider or all(len(set(block)) == len(block) for block in blocks.tolist())
     if int(indices.min()) < 0 or int(indices.max()) >= size or not once:
         raise RecipeError(
             f"what is kept of {name} along axis {axis} doesn't fit.",
@@ -254,7 +259,11 @@ def _indices(tensor: Tensor, name: str, axis: int, indices: Tensor | None, wider
             got=int(indices.max()),
             way_out="give the base that was altered:  base=",
         )
-    return tuple(indices.tolist())
+    if indices.dim() == 1:
+        return tuple(indices.tolist())
+    if wider or axis == 0 or tensor.shape[0] % len(blocks):
+        raise RecipeError(f"{len(blocks)} lists of what is kept of {name} along axis {axis} don't fit.", name=name)
+    return tuple(tuple(block) for block in blocks.tolist())
 
 
 def _attribute(module: nn.Module, attribute: str) -> Any:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import RecipeError
+from ..origins import Entries
 from . import naming
 from .strict import Field
 
@@ -47,8 +48,8 @@ class Tensors:
         self._given.append(tensor)
         return self._named(id(tensor), lambda: tensor.detach().cpu().clone())
 
-    def add_indices(self, indices: tuple[int, ...]) -> str:
-        """The name of a list of indices."""
+    def add_indices(self, indices: Entries) -> str:
+        """The name of a list of indices, or of several of one length."""
         return self._named(indices, lambda: torch.tensor(indices, dtype=torch.int64))
 
     def add_shares(self, shares: tuple[float, ...]) -> str:
