@@ -15,7 +15,7 @@ from ..coupling.bundles import Bundle
 from ..coupling.groups import Coupling
 from ..coupling.solving import Flags
 from ..errors import CouplingError
-from ..importance import Scores, scores_of
+from ..importance import Scores, Sums, scores_of
 from ..progress import each
 from .base import Choice, unit_of
 from .wish import Amount, Wish
@@ -31,6 +31,7 @@ class ByAmount(Choice):
         super().__init__(coupling, wish, tensors)
         self.scores: dict[int, Scores] = {}
         self.shared_out: dict[tuple[int, int], Mapping[int, int]] = {}
+        self.sums: Sums = {}
 
     def chosen(self) -> Flags:
         return self.select(self.wish.amount)
@@ -132,7 +133,7 @@ class ByAmount(Choice):
 
     def _everywhere(self, amount: Amount | None) -> Flags:
         """So much of every group; of a product one factor, heads rather than their width."""
-        bundles = [b for b in self.bundles.all if not self.kept[np.concatenate(b.families)].any() and b.size > 1]
+        bundles = [bundle for bundle in self.bundles.all if bundle.size > 1 and not self._is_kept(bundle)]
         bundles = self.bundles.levels(bundles, self.wish.heads)
         chosen = self.bundles.one_of_each_product(bundles, lambda b: self._misses(b, amount))
         if self.wish.ranked:
@@ -144,6 +145,9 @@ class ByAmount(Choice):
         for bundle, number in numbers:
             dead[self.lowest(bundle, number)] = True
         return dead
+
+    def _is_kept(self, bundle: Bundle) -> bool:
+        return any(bool(self.kept[members].any()) for members in bundle.families)
 
     def _ranked(self, bundles: Sequence[Bundle], share: float) -> Flags:
         """The lowest channels of all groups; each group's scores are taken relative to their mean."""
@@ -164,7 +168,7 @@ class ByAmount(Choice):
         found = []
         for members, scores in zip(bundle.families, self._family_scores(bundle), strict=True):
             own = len(members) - self._left_of(bundle, number)[int(members[0])] if bundle.is_shared_out else number
-            found.append(members[np.argsort(scores, kind="stable")[:own]])
+            found.append(members[scores.argsort(kind="stable")[:own]])
         return np.concatenate(found)
 
     def _left_of(self, bundle: Bundle, number: int) -> Mapping[int, int]:
@@ -211,7 +215,7 @@ class ByAmount(Choice):
         for members in new:
             together.setdefault(self.families.beside[int(self.families.number[members[0]])], []).append(members)
         for lists in together.values():
-            scores = scores_of(self.coupling, np.concatenate(lists), self.tensors, self.wish.by)
+            scores = scores_of(self.coupling, np.concatenate(lists), self.tensors, self.wish.by, self.sums)
             ends = np.cumsum([len(members) for members in lists])[:-1]
             self.scores.update(zip((int(m[0]) for m in lists), np.split(scores, ends), strict=True))
         return [self.scores[int(members[0])] for members in bundle.families]

@@ -88,7 +88,8 @@ def orders(coupling: Coupling, remains: Remains) -> Orders:
     was = _was(coupling.families, narrow.families, remains)
     channels = coupling.classes.primes_of(coupling.classes.of(np.concatenate(touched)))
     found: Orders = {}
-    for leaf, dim in coupling.families.reached(channels):
+    for place in coupling.families.reached(channels):
+        leaf, dim = coupling.families.uses.places[place]
         old = _keys(coupling, coupling.leaf_axis(leaf, dim), np.arange(coupling.classes.count))
         new = _keys(narrow, narrow.leaf_axis(leaf, dim), was)
         taken = _taken(old, new)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -74,6 +75,13 @@ class Remains(Numbers):
     def __init__(self, coupling: Coupling, dead: Flags) -> None:
         super().__init__(coupling)
         self.dead, self.alive = dead, coupling.classes.alive(dead)
+        self.uses = coupling.families.uses
+        self._counts: dict[int, tuple[Axis, int]] = {}
+
+    @cached_property
+    def counts(self) -> Axis:
+        """How many entries of each axis of each tensor live, in the order of `uses.places`."""
+        return self.uses.counts(self.alive)
 
     def flags(self, axis: Axis) -> Flags:
         """Which entries of an axis live."""
@@ -81,15 +89,19 @@ class Remains(Numbers):
 
     def count(self, axis: Axis) -> int:
         """How many entries of an axis live."""
-        return int(np.count_nonzero(self.flags(axis)))
+        # The same axis is asked for wherever the code reads its length.
+        known = self._counts.get(id(axis))
+        if known is None:
+            known = self._counts[id(axis)] = axis, int(np.count_nonzero(self.flags(axis)))
+        return known[1]
 
     def emptied(self) -> tuple[str, int] | None:
         """A tensor and its axis of which nothing would be left, if there is one."""
-        for leaf, axes in self.coupling.record.leaves.items():
-            for dim, axis in enumerate(axes):
-                if len(axis) > 1 and not self.flags(axis).any():
-                    return leaf, dim
-        return None
+        places, leaves = self.uses.places, self.coupling.record.leaves
+        found = [places[i] for i in np.nonzero((self.counts == 0) & (self.uses.lengths > 1))[0]]
+        # Blocks that lose entries of their own are counted end to end above; the axis that they share is asked here.
+        found += [(leaf, dim) for leaf, dim in self.coupling.unrolled if not self.flags(leaves[leaf][dim]).any()]
+        return found[0] if found else None
 
     def cut(
         self, left: Mapping[str, str] | None = None, orders: Mapping[str, Mapping[int, Entries]] | None = None
@@ -104,16 +116,13 @@ class Remains(Numbers):
             Unsolved: if there is no value for an integer of the code.
         """
         kept: dict[str, dict[int, Entries]] = {}
-        for leaf, axes in self.coupling.record.leaves.items():
-            for dim, axis in enumerate(axes):
-                flags = self.flags(axis)
-                unrolled = self.coupling.unrolled.get((leaf, dim))
-                if unrolled is not None:
-                    entries = in_blocks(self.flags(unrolled), len(axis))
-                else:
-                    entries = tuple(np.nonzero(flags)[0].tolist())
-                if not flags.all():
-                    kept.setdefault(leaf, {})[dim] = entries
+        for place in np.nonzero(self.counts < self.uses.lengths)[0].tolist():
+            leaf, dim = self.uses.places[place]
+            flags, axis = self.alive[self.uses.classes_of(place)], self.coupling.record.leaves[leaf][dim]
+            if len(flags) == len(axis):
+                kept.setdefault(leaf, {})[dim] = tuple(np.nonzero(flags)[0].tolist())
+            elif not self.flags(axis).all():
+                kept.setdefault(leaf, {})[dim] = in_blocks(flags, len(axis))
         for leaf, ordered in (orders or {}).items():
             kept.get(leaf, {}).update({dim: order for dim, order in ordered.items() if dim in kept.get(leaf, {})})
         return Cut(kept, self.attributes(), tuple(dict.fromkeys(self._mixing())), left or {})

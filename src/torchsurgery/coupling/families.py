@@ -14,6 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from .atoms import Axis
+from .joining import joined
 from .rules import Record
 from .solving import Classes, Flags
 
@@ -27,20 +28,23 @@ class Uses:
     Attributes:
         places: All axes of tensors: (tensor, dimension).
         lengths: How many entries each has.
+        labels: The classes of the entries of all axes, end to end.
+        starts: Where each axis begins there.
         is_product: For each of them whether some entry depends on several prime classes.
         place, prime, times: The columns: an axis, by its number; a prime class; how many entries depend on it.
     """
 
-    def __init__(self, record: Record, classes: Classes, row_of: Axis, unrolled: Mapping[Place, Axis]) -> None:
+    def __init__(self, record: Record, classes: Classes, unrolled: Mapping[Place, Axis]) -> None:
         self.places = [(leaf, dim) for leaf, axes in record.leaves.items() for dim in range(len(axes))]
         axes = [axis for axes in record.leaves.values() for axis in axes]
         if unrolled:
             axes = [unrolled.get(place, axis) for place, axis in zip(self.places, axes, strict=True)]
         self.lengths = np.array([len(axis) for axis in axes], np.int64)
-        labels = classes.of(np.concatenate([np.zeros(0, np.int64), *axes]))
+        self.starts = np.cumsum(self.lengths) - self.lengths
+        labels = self.labels = classes.of(joined(axes))
         place = np.repeat(np.arange(len(axes)), self.lengths)
         place, labels = place[labels > 0], labels[labels > 0]
-        row = row_of[labels]
+        row = classes.row_of[labels]
         deep = row >= 0
         self.is_product = np.zeros(len(axes), bool)
         self.is_product[place[deep]] = True
@@ -50,6 +54,17 @@ class Uses:
         pairs += np.concatenate([labels[~deep], columns[columns > 0]])
         pairs, self.times = np.unique(pairs, return_counts=True)
         self.place, self.prime = np.divmod(pairs, classes.count)
+
+    def classes_of(self, place: int) -> Axis:
+        """The classes of the entries of an axis, by its number."""
+        start = self.starts[place]
+        return self.labels[start : start + self.lengths[place]]
+
+    def counts(self, flags: Flags) -> Axis:
+        """How many entries of each axis are of the classes that are flagged."""
+        sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(flags[self.labels])])
+        counts: Axis = sums[self.starts + self.lengths] - sums[self.starts]
+        return counts
 
 
 class Families:
@@ -70,7 +85,7 @@ class Families:
         unrolled: Mapping[Place, Axis] | None = None,
     ) -> None:
         self.record, self.classes, self.balanced = record, classes, balanced
-        self.uses = Uses(record, classes, self._row_of, unrolled or {})
+        self.uses = Uses(record, classes, unrolled or {})
         self.lists = list(self._grouped())
         self.number = np.full(classes.count, -1, np.int64)
         for i, members in enumerate(self.lists):
@@ -83,13 +98,11 @@ class Families:
             return
         first = self._first_atoms()[found]
         block = np.searchsorted(np.array(self.record.ledger.starts), first, side="right")
-        keys = np.stack([signature[found], self._parts[found], block], 1)
-        _, family = np.unique(keys, axis=0, return_inverse=True)
-        order = np.argsort(family.reshape(-1), kind="stable")
-        bounds = np.nonzero(np.diff(family.reshape(-1)[order]))[0] + 1
-        for members in sorted(np.split(order, bounds), key=lambda m: int(first[m].min())):
-            here = found[members]
-            yield here[np.argsort(first[members], kind="stable")]
+        signature, parts = signature[found], self._parts[found]
+        order = np.lexsort((first, block, parts, signature))
+        bounds = _changes(signature[order], parts[order], block[order])
+        for members in sorted(np.split(order, bounds), key=lambda m: int(first[m[0]])):
+            yield found[members]
 
     def _signatures(self) -> tuple[Axis, Flags]:
         """For each prime class a number that tells in which axes it is found how often."""
@@ -112,15 +125,12 @@ class Families:
 
     def primes_of(self, axis: Axis) -> Axis:
         """The prime classes that the entries of an axis depend on, each once."""
-        labels = np.unique(self.classes.of(axis))
-        row = self._row_of[labels]
-        found = np.unique(np.concatenate([labels[row < 0], self.classes.primes[row[row >= 0]].reshape(-1)]))
-        return found[found > 0]
+        return self.classes.primes_of(self.classes.of(axis))
 
     def is_plain(self, axis: Axis) -> bool:
         """Whether every entry of an axis may go, and depends on one prime class only."""
         labels = self.classes.of(axis)
-        return bool((labels > 0).all() and (self._row_of[labels] < 0).all())
+        return bool((labels > 0).all() and (self.classes.row_of[labels] < 0).all())
 
     @cached_property
     def kinds(self) -> Axis:
@@ -129,13 +139,6 @@ class Families:
         found = self._parts.copy()
         np.add.at(found, self.uses.prime, weights[self.uses.place])
         return np.array([found[members[0]] for members in self.lists], np.int64)
-
-    @cached_property
-    def _row_of(self) -> Axis:
-        """Class → its row among the products, or −1."""
-        row = np.full(self.classes.count, -1, np.int64)
-        row[self.classes.whole] = np.arange(len(self.classes.whole))
-        return row
 
     def _first_atoms(self) -> Axis:
         first = np.zeros(self.classes.count, np.int64)
@@ -159,13 +162,12 @@ class Families:
         order = np.argsort(family, kind="stable")
         return np.split(place[order], np.searchsorted(family[order], np.arange(1, len(self.lists))))
 
-    def reached(self, channels: Axis) -> list[tuple[str, int]]:
-        """The axes of tensors that some channels reach into, in the model's order."""
+    def reached(self, channels: Axis) -> list[int]:
+        """The axes of tensors that some channels reach into, by their numbers in the model's order."""
         families = np.unique(self.number[channels])
         found = [self._places[family] for family in families[families >= 0]]
-        if len(found) != 1:
-            found = [np.unique(np.concatenate([np.zeros(0, np.int64), *found]))]
-        return [self.uses.places[i] for i in found[0].tolist()]
+        places: list[int] = (found[0] if len(found) == 1 else np.unique(joined(found))).tolist()
+        return places
 
     @cached_property
     def beside(self) -> list[int]:
@@ -183,11 +185,12 @@ class Families:
         """For each of some classes which of `members` it depends on, by its place among them, or −1."""
         place = self._scratch
         place[members] = np.arange(len(members))
-        row = self._row_of[classes]
-        owner = np.where(row < 0, place[classes], -1)
-        deep = row >= 0
-        if deep.any():
-            owner[deep] = np.where(self.classes.primes[row[deep]] > 0, place[self.classes.primes[row[deep]]], -1).max(1)
+        owner: Axis = place[classes]
+        if len(self.classes.whole):
+            row = self.classes.row_of[classes]
+            deep = np.nonzero(row >= 0)[0]
+            primes = self.classes.primes[row[deep]]
+            owner[deep] = np.where(primes > 0, place[primes], -1).max(1, initial=-1)
         place[members] = -1
         return owner
 
@@ -198,8 +201,14 @@ class Families:
 
     def touches(self, classes: Axis, channels: Axis) -> Flags:
         """Which of some classes go if one of `channels` does."""
-        row = self._row_of[classes]
+        row = self.classes.row_of[classes]
         plain = np.isin(classes, channels) & (row < 0)
         deep = row >= 0
         plain[deep] = np.isin(self.classes.primes[row[deep]], channels).any(1)
         return plain
+
+
+def _changes(*columns: Axis) -> Axis:
+    """Where a row differs from the one before it in some column."""
+    differs = np.logical_or.reduce([column[1:] != column[:-1] for column in columns])
+    return np.nonzero(differs)[0] + 1

@@ -297,9 +297,10 @@ class Coupling:
         return Group(self, channels, tuple(self._members(channels)))
 
     def _members(self, channels: Axis) -> Iterator[Member]:
-        for leaf, dim in self.families.reached(channels):
-            classes, own = self.classes.of(self.leaf_axis(leaf, dim)), self.record.leaves[leaf][dim]
-            at = np.nonzero(self.families.touches(classes, channels))[0]
+        for place in self.families.reached(channels):
+            leaf, dim = self.families.uses.places[place]
+            own = self.record.leaves[leaf][dim]
+            at = np.nonzero(self.families.touches(self.families.uses.classes_of(place), channels))[0]
             if len(at):
                 yield Member(leaf, dim, self.record.roles.get(id(own), ""), tuple(at.tolist()))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -91,10 +92,19 @@ class Classes:
     def primes_of(self, classes: Axis) -> Axis:
         """The prime classes, each once and in order, on which the given ones depend."""
         classes = np.unique(classes)
-        composite = np.isin(classes, self.whole)
-        rows = np.searchsorted(self.whole, classes[composite])
-        found = np.unique(np.concatenate([classes[~composite], self.primes[rows].reshape(-1)]))
+        row = self.row_of[classes]
+        composite = row >= 0
+        if not composite.any():
+            return classes[classes > 0]
+        found = np.unique(np.concatenate([classes[~composite], self.primes[row[composite]].reshape(-1)]))
         return found[found > 0]
+
+    @cached_property
+    def row_of(self) -> Axis:
+        """Class → its row among the products, or −1."""
+        row = np.full(self.count, -1, np.int64)
+        row[self.whole] = np.arange(len(self.whole))
+        return row
 
 
 def solve(

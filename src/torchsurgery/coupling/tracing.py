@@ -132,7 +132,7 @@ def _unseen(record: Record) -> list[str]:
 
 def _freeze_unused(record: Record) -> None:
     """Nothing is known of what a tensor needs with which nothing was computed."""
-    for leaf in record.leaves.keys() - record.touched:
+    for leaf in [leaf for leaf in record.leaves if leaf not in record.touched]:
         record.ledger.where = Where("", layer_of(leaf))
         for axis in record.leaves[leaf]:
             record.ledger.freeze(axis, "not used on these inputs")

@@ -26,5 +26,6 @@ from .measures import taylor as taylor
 from .scoring import Importance as Importance
 from .scoring import Scores as Scores
 from .scoring import Slice as Slice
+from .scoring import Sums as Sums
 from .scoring import name_of as name_of
 from .scoring import scores_of as scores_of

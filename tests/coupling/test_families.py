@@ -1,0 +1,59 @@
+"""Families, where they are found, and how many entries of each axis are flagged."""
+
+import numpy as np
+import torch
+from torch import nn
+
+import torchsurgery as ts
+from torchsurgery.coupling.bundles import _each_once
+
+
+class Heads(nn.Module):
+    """A projection to three heads of four, taken apart, and put together again."""
+
+    def __init__(self):
+        super().__init__()
+        self.heads, self.into, self.out = 3, nn.Linear(5, 12), nn.Linear(12, 5)
+
+    def forward(self, x):
+        y = self.into(x).view(x.shape[0], self.heads, 4)
+        return self.out((y * y.mean((0, 2), keepdim=True)).flatten(1))
+
+
+def families():
+    return ts.trace(Heads(), torch.zeros(2, 5)).families
+
+
+def test_each_axis_has_its_classes():
+    found = families()
+    record, uses = found.record, found.uses
+    for place, (leaf, dim) in enumerate(uses.places):
+        assert uses.classes_of(place).tolist() == found.classes.of(record.leaves[leaf][dim]).tolist()
+
+
+def test_counts_are_those_of_each_axis():
+    found = families()
+    flags = np.random.default_rng(0).integers(0, 2, found.classes.count).astype(bool)
+    each = [int(flags[found.uses.classes_of(place)].sum()) for place in range(len(found.uses.places))]
+    assert found.uses.counts(flags).tolist() == each
+
+
+def test_who_owns_an_entry():
+    found = families()
+    (heads,) = (members for members in found.lists if len(members) == 3)
+    place = found.uses.places.index(("into.weight", 0))
+    assert found.owner(found.uses.classes_of(place), heads).tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert place in found.reached(heads)
+
+
+def test_a_family_is_in_the_order_of_its_axis():
+    coupling = ts.trace(nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)), torch.zeros(1, 4))
+    (members,) = coupling.families.lists
+    assert members.tolist() == coupling.classes.of(coupling.axis("0")).tolist()
+
+
+def test_equal_rows_once():
+    rows = np.array([[3, 1, 2], [0, 0, 0], [3, 1, 2], [3, 1, 0], [0, 0, 0]])
+    assert sorted(map(tuple, _each_once(rows).tolist())) == [(0, 0, 0), (3, 1, 0), (3, 1, 2)]
+    assert _each_once(rows[:0]).shape == (0, 3)
+    assert _each_once(np.zeros((4, 0), np.int64)).size == 0
