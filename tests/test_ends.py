@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import nn
 
 import torchsurgery as ts
@@ -391,3 +392,23 @@ def test_outputs_that_are_not_clear(make, inputs, message):
 def test_keep_that_does_not_fit(resnet18, keep):
     with pytest.raises(ts.PlanError, match="doesn't fit ResNet"):
         ts.set_outputs(resnet18, 3, keep=keep)
+
+
+def test_the_way_out_names_a_layer_that_there_is():
+    net = torchvision.models.inception_v3(transform_input=True, init_weights=False, aux_logits=False).eval()
+    with pytest.raises(ts.PlanError) as raised:
+        ts.set_inputs(net, 4)
+    assert "ts.replace(model, 'Conv2d_1a_3x3.conv', nn.Conv2d, in_channels=4)" in raised.value.way_out
+    pair = Both()
+    with pytest.raises(ts.PlanError) as raised:
+        ts.set_outputs(pair, 10, example_inputs=torch.randn(1, 4))
+    assert "ts.replace(model, 'one', nn.Linear, out_features=10)" in raised.value.way_out
+
+
+class Both(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = nn.Linear(4, 3), nn.Linear(4, 5)
+
+    def forward(self, x):
+        return self.one(x), self.other(x)
