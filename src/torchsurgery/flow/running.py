@@ -1,18 +1,12 @@
-"""Which layers feed which, found by running the model once and following its tensors.
-
-Names and the order of `modules()` say nothing about what is computed after what. Here each tensor is known by the call
-or the operation that it comes from, so that a ReLU in a forward's code is seen between two layers like one that is a
-layer. The graph that results is of calls: a layer that is called twice is in it twice.
-"""
+"""Run a model once, and know of each tensor which call or operation it comes from."""
 
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal, TypeAlias
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -20,130 +14,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from .checks.observing import blame, shapes, tensors_in
-from .checks.trials import Trial
-from .errors import TraceError
+from ..checks.observing import blame, shapes, tensors_in
+from ..checks.trials import Trial
+from ..errors import TraceError
+from .graph import Flow, Kind, Node
+from .naming import bound_inputs, named_tensors
 
-Kind: TypeAlias = Literal["input", "layer", "operation", "parameter", "constant", "output"]
 IsLeaf: TypeAlias = Callable[[nn.Module], bool]
 
 # These hand on the values that they are given.
 _PASSING = frozenset({"alias", "detach", "clone", "lift_fresh", "view_as"})
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Node:
-    """One call of a layer, one operation between layers, or where tensors come from and go to.
-
-    Attributes:
-        kind: Which of these it is.
-        name: The layer's first full name, the operation's name ("relu"), the argument's, the parameter's or the path in
-            the output.
-        inputs: What it was given, tensor by tensor.
-        number: Its place in the order of the run.
-        module: The layer that was called.
-        shapes: Of the tensors that it gives.
-        passes: Whether it gives the very values that it was given: an `nn.Identity`, a dropout in eval.
-        within: Full name of the module in whose forward it happened.
-    """
-
-    kind: Kind
-    name: str
-    inputs: tuple[Node, ...]
-    number: int
-    module: nn.Module | None = None
-    shapes: tuple[tuple[int, ...], ...] = ()
-    passes: bool = False
-    within: str = ""
-
-    def __repr__(self) -> str:
-        return f"<{self.kind} {self.name}>"
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where something comes from, and what was done to it on the way.
-
-    Attributes:
-        node: A layer's call, an input, a parameter or a constant.
-        operations: The operations between, in their order; those of one of the shortest ways where there are several.
-    """
-
-    node: Node
-    operations: tuple[Node, ...]
-
-
-@dataclass(frozen=True)
-class Flow:
-    """One run of a model, as a graph of calls.
-
-    Attributes:
-        nodes: Everything that happened, in order; the model's outputs come last.
-        readers: The id of each parameter and buffer → the calls and operations that read it.
-        uncalled: Names of layers with parameters that were not called.
-        args: The positional arguments that the model was run on.
-        kwargs: The keyword arguments.
-    """
-
-    nodes: tuple[Node, ...]
-    readers: Mapping[int, tuple[Node, ...]]
-    uncalled: tuple[str, ...] = ()
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-    _after: Mapping[Node, tuple[Node, ...]] = field(default_factory=dict, repr=False)
-
-    def calls(self, module: nn.Module) -> tuple[Node, ...]:
-        """The calls of a layer."""
-        return tuple(node for node in self.nodes if node.kind == "layer" and node.module is module)
-
-    @property
-    def outputs(self) -> tuple[Node, ...]:
-        """The tensors that the model gives, and those that it keeps in itself."""
-        return tuple(node for node in self.nodes if node.kind == "output")
-
-    def consumers(self, node: Node) -> tuple[Node, ...]:
-        """What takes the values that `node` gives, through whatever only hands them on; each once."""
-        found: dict[Node, None] = {}
-        for taker in self._after.get(node, ()):
-            found.update(dict.fromkeys(self.consumers(taker) if taker.passes else (taker,)))
-        return tuple(found)
-
-    def giver(self, node: Node) -> Node:
-        """Who has made the values that `node` gives: itself, unless it only hands them on."""
-        while node.passes:
-            node = node.inputs[0]
-        return node
-
-    def sources(self, node: Node) -> tuple[Source, ...]:
-        """The layers, inputs, parameters and constants that `node` is fed by, and the operations on the way."""
-        return tuple(_reach(node, lambda known: known.inputs, lambda found: tuple(reversed(found))))
-
-    def sinks(self, node: Node) -> tuple[Source, ...]:
-        """The layers and outputs that `node` feeds, and the operations on the way."""
-        return tuple(_reach(node, lambda known: self._after.get(known, ()), tuple))
-
-
-def _reach(
-    start: Node, further: Callable[[Node], Iterable[Node]], in_order: Callable[[tuple[Node, ...]], tuple[Node, ...]]
-) -> Iterator[Source]:
-    """What is reached through operations only, breadth first, so that each is reached on a shortest way."""
-    seen = {start}
-    todo: list[tuple[Node, tuple[Node, ...]]] = [(start, ())]
-    while todo:
-        following: list[tuple[Node, tuple[Node, ...]]] = []
-        for node, path in todo:
-            for other in further(node):
-                if other in seen:
-                    continue
-                seen.add(other)
-                if other.kind == "operation" or other.passes:
-                    following.append((other, path if other.passes else (*path, other)))
-                else:
-                    yield Source(other, in_order(path))
-        todo = following
-
-
-# --- running
 
 
 def follow(
@@ -318,7 +198,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return seen
 
     def _take_inputs(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        for path, tensor in _named_inputs(forward, args, kwargs):
+        for path, tensor in bound_inputs(forward, args, kwargs):
             self._add("input", path, (), [tensor])
 
     def _call_inside(
@@ -403,36 +283,3 @@ def _written_by(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
         if argument.alias_info is not None and argument.alias_info.is_write:
             value = args[i] if i < len(args) else kwargs.get(argument.name)
             yield from (leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor))
-
-
-def named_inputs(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """The tensors that a model is called with, under the names of a flow's inputs."""
-    yield from _named_inputs(model.forward, args, kwargs)
-
-
-def _named_inputs(
-    forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> Iterator[tuple[str, Tensor]]:
-    try:
-        bound = inspect.signature(forward).bind(*args, **kwargs).arguments
-    except (TypeError, ValueError):
-        bound = {f"argument {i}": value for i, value in enumerate(args)} | dict(kwargs)
-    for name, value in bound.items():
-        yield from named_tensors(name, value)
-
-
-def named_tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
-    """The tensors in a model's input or output, each with the path to it: `output.logits`, `output[0]`."""
-    if isinstance(value, Tensor):
-        yield name, value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from named_tensors(f"{name}.{key}", item)
-    elif isinstance(value, (list, tuple)):
-        for i, item in enumerate(value):
-            yield from named_tensors(f"{name}[{i}]", item)
-    elif is_dataclass(value) and not isinstance(value, type):
-        for part in fields(value):
-            yield from named_tensors(f"{name}.{part.name}", getattr(value, part.name, None))
-    else:
-        yield from ((name, tensor) for tensor in tensors_in(value))
