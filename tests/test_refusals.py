@@ -92,6 +92,8 @@ def test_part_of_what_goes_together():
         ({"amount": 0.5, "example_inputs": None}, "pruning needs example_inputs"),
         ({"channels": [0], "target": None}, "channels= are those of one layer"),
         ({"amount": 2, "ranked": True}, "ranked=True takes amount as a share"),
+        ({"macs": 0.5, "ranked": True}, "ranked=True takes amount as a share of all channels, and no budget"),
+        ({"target": 0.5}, "0.5 stands in the target's place."),
         ({"amount": 0.5, "round_to": 0}, "round_to must be"),
         ({"amount": 0.5, "round_to": 1.5}, "round_to must be"),
         ({"params": 0}, "params must be"),
@@ -111,6 +113,11 @@ def test_arguments_that_do_not_go_together(given, first):
     call = {"target": "0", "example_inputs": X, **given}
     message = refused(small(), ts.CouplingError, lambda net: ts.prune(net, **call))
     assert message.startswith(first)
+
+
+def test_a_score_given_by_its_name_is_told_as_an_object():
+    message = refused(small(), ts.CouplingError, lambda net: ts.prune(net, "0", 0.5, by="taylor", example_inputs=X))
+    assert message.endswith("by=ts.importance.taylor, or one of your own")
 
 
 def test_an_importance_that_fails_does_so_itself():

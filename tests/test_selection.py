@@ -368,6 +368,20 @@ def test_a_misspelt_name_offers_close_ones(resnet18):
     assert "closest names: layer1.0.conv" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("name", "there", "way_out"),
+    [("ReLU", 9, "nn.ReLU"), ("nn.BatchNorm2d", 20, "nn.BatchNorm2d"), ("BasicBlock", 8, "BasicBlock")],
+)
+def test_the_name_of_a_class_is_told_to_be_one(resnet18, name, there, way_out):
+    text = str(refusal(resnet18, name))
+    assert f"{way_out.removeprefix('nn.')} is a class, of which there are {there}\n" in text
+    assert text.endswith(f"give the class, not its name:  {way_out}")
+
+
+def test_several_targets_in_a_list(resnet18):
+    assert str(refusal(resnet18, ["conv1", "fc"])).endswith("write several as a tuple:  ('conv1', 'fc')")
+
+
 def test_a_pattern_without_a_match_explains_the_stars(resnet18):
     assert "'*' stands for one name, '**' for any number of them" in str(refusal(resnet18, "layer1.*.*.conv1"))
 

@@ -56,9 +56,22 @@ def nothing_found(
     if scripted := [name for m, s in spots.items() if _is_scripted(m) for name in s.names[:1]]:
         details.append(f"{scripted[0] or 'the model'} is TorchScript, whose layers have lost their classes")
         way_out = "change the model before it is scripted:  ts.replace(model, …); torch.jit.script(model)"
+    elif meant := _class_meant(targets, spots):
+        details.insert(0, f"{meant.__name__} is a class, of which there are {_count(meant, spots)}")
+        way_out = f"give the class, not its name:  {'nn.' * hasattr(nn, meant.__name__)}{meant.__name__}"
     elif names:
         way_out = f"see what is there with  ts.select(model, {'nn.Module' if not _classes(targets) else repr('**')})"
     return SelectionError(f"{asked} selects no module of {model} ({len(spots)} modules).", *details, way_out=way_out)
+
+
+def _class_meant(targets: Iterable[Any], modules: Iterable[nn.Module]) -> type[nn.Module] | None:
+    """The class of layers that are there, of which a pattern is the name."""
+    asked = {target.rpartition(".")[2] for target in targets if isinstance(target, str)}
+    return next((type(module) for module in modules if type(module).__name__ in asked), None)
+
+
+def _count(kind: type[nn.Module], modules: Iterable[nn.Module]) -> int:
+    return sum(type(module) is kind for module in modules)
 
 
 def _is_scripted(module: nn.Module) -> bool:

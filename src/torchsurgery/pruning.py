@@ -54,6 +54,9 @@ class Asked(NamedTuple):
         return "  ".join(words)
 
 
+_SCORES = ("l1", "l2", "bn_scale", "random", "taylor")
+
+
 @dataclass(frozen=True, eq=False)
 class Proof:
     """What the altered model is held against."""
@@ -91,6 +94,12 @@ def refuse_senseless(asked: Asked, inputs: Any) -> None:
     """
     example = "for example  ts.prune(model, 'layer1.*.conv1', 0.5, example_inputs=x)"
     given = [asked.amount, asked.channels, asked.params, asked.macs]
+    if isinstance(asked.target, int | float):
+        raise CouplingError(
+            f"{asked.target!r} stands in the target's place.",
+            got=asked.target,
+            way_out=f"prune everything by it:  ts.prune(model, amount={asked.target!r}, example_inputs=x)",
+        )
     if sum(value is not None for value in given) != 1:
         raise CouplingError("prune needs one of amount, channels=, params= and macs=.", way_out=example)
     if inputs is None:
@@ -111,11 +120,15 @@ def refuse_senseless(asked: Asked, inputs: Any) -> None:
         raise CouplingError(
             f"by= is a function that scores channels, got {asked.by!r}.",
             got=asked.by,
-            way_out="by=ts.importance.l2, or one of your own",
+            way_out=f"by=ts.importance.{asked.by if asked.by in _SCORES else 'l2'}, or one of your own",
         )
     refuse_no_choice(asked.heads)
     if asked.ranked and not isinstance(asked.amount, float):
-        raise CouplingError("ranked=True takes amount as a share of all channels.", got=asked.amount, way_out=example)
+        raise CouplingError(
+            "ranked=True takes amount as a share of all channels, and no budget or number.",
+            got=asked.amount,
+            way_out="ts.prune(model, amount=0.5, ranked=True, example_inputs=x)",
+        )
 
 
 def refuse_no_choice(heads: Any) -> None:

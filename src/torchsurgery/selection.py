@@ -348,10 +348,13 @@ def _not_a_target(target: object) -> SelectionError:
             "give the model a module there, or select the module whose forward calls it.",
             got=target,
         )
+    several = tuple(target) if isinstance(target, list | set) else ()
     return SelectionError(
         f"{target!r} selects nothing: a target is a class, a tuple of targets, a pattern, a module or a Selection.",
         got=target,
-        way_out="for example  ts.select(model, nn.Linear)  or  ts.select(model, 'layer*.**')",
+        way_out=f"write several as a tuple:  {several!r}"
+        if several
+        else "for example  ts.select(model, nn.Linear)  or  ts.select(model, 'layer*.**')",
     )
 
 

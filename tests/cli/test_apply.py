@@ -164,5 +164,8 @@ def test_a_class_of_ones_own_is_named_again_where_it_is_loaded(run, nets):
     assert (answer.code, answer.err) == (0, "")
     assert run("verify", "slim", *own).code == 0
     assert "Around" in run("inspect", "slim", *own).out
-    assert run("plan", "nets.py:small", *own, *edit, "-o", "p.json").code == 0
+    planned = run("plan", "nets.py:small", *own, *edit, "-o", "p.json")
+    assert planned.code == 0
+    command = "torchsurgery apply p.json --base nets.py:small --class Embraced=nets.py:Around -o …"
+    assert planned.out.endswith(f"To make exactly these edits:  {command}\n")
     assert run("apply", "p.json", *own, "-o", "again").code == 0

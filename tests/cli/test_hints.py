@@ -1,7 +1,7 @@
 """Ways out in the words of the command line."""
 
 from torchsurgery.cli.hints import in_words
-from torchsurgery.errors import CouplingError, SelectionError, TraceError
+from torchsurgery.errors import CouplingError, RecipeError, SelectionError, TraceError
 
 
 def test_what_a_command_does_as_well_is_told_as_a_command():
@@ -10,6 +10,13 @@ def test_what_a_command_does_as_well_is_told_as_a_command():
     assert told == "'x' selects nothing.\n  see what is there with  torchsurgery inspect timm:resnet18 --all"
     error = TraceError("it fails.", way_out="give inputs that the model takes as it is:  model(*inputs)")
     assert in_words(error, "m").endswith("\n  give what it takes, once an argument:  --input 1,3,224,224")
+
+
+def test_classes_are_named_on_the_command_line():
+    error = RecipeError("'my' isn't registered here.", way_out="ts.register('my', my)")
+    assert in_words(error, "m").endswith(
+        "\n  name the classes of your own, whose code is then run:  --class NAME=pkg.mod:Class"
+    )
 
 
 def test_all_else_stays():

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from torchsurgery.cli.planfile import _in_words
+from torchsurgery.cli.planfile import _in_words, _of_this_file
 from torchsurgery.cli.values import Input, input_of
+from torchsurgery.errors import RecipeError
 
 
 @pytest.fixture
@@ -105,3 +106,15 @@ def test_a_recipe_in_json_is_no_plan(run, nets, tmp_path):
     (tmp_path / "recipe.json").write_text('[{"remove": "ReLU"}]')
     assert "1  remove ReLU" in run("plan", "nets.py:small", "recipe.json").out
     assert "an object with format" in run("apply", "recipe.json", "-o", "slim").err
+
+
+@pytest.mark.parametrize(
+    ("way_out", "told"),
+    [
+        ("ts.register('Mine', Mine)", "ts.register('Mine', Mine)"),
+        ("save again", "make the plan anew:  torchsurgery plan … -o p.json"),
+    ],
+)
+def test_what_would_not_be_mended_by_a_new_plan_is_not_told_to_be(way_out, told):
+    error = _of_this_file(RecipeError("/scratch/recipe.json: no.", "why", way_out=way_out), "/scratch", "p.json")
+    assert str(error) == f"p.json: recipe.json: no.\n  why\n  {told}"

@@ -30,6 +30,13 @@ def test_for_machines(run, nets):
     assert data["bytes"] == os.stat("r.html").st_size
 
 
+def test_a_plan_file_has_its_inputs(run, nets):
+    assert run("plan", "nets.py:small", *EDITS, "-o", "p.json").code == 0
+    assert run("report", "p.json", "--base", "nets.py:small", "-o", "r.html").code == 0
+    assert "input (2, 3, 8, 8) float32" in page()
+    assert "relative difference of the answer" in page()
+
+
 # --- of what was saved
 
 BASE = ["--base", "nets.py:small", "-i", "2,3,8,8", "-o", "r.html"]

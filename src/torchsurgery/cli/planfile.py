@@ -144,6 +144,7 @@ def _of_this_file(error: RecipeError, scratch: str, path: str) -> RecipeError:
     first, *details = (line.strip() for line in str(error).replace(f"{scratch}/", f"{path}: ").split("\n"))
     if error.way_out:
         details = details[:-1]
-    way_out = f"make the plan anew:  torchsurgery plan … -o {path}"
+    unnamed = error.way_out is not None and "ts.register(" in error.way_out
+    way_out = error.way_out if unnamed else f"make the plan anew:  torchsurgery plan … -o {path}"
     known: dict[str, Any] = {"name": error.name, "expected": error.expected, "got": error.got}
     return RecipeError(first, *details, way_out=way_out, **known)

@@ -63,11 +63,12 @@ def class_of(step: Step, name: Any, classes: Classes) -> Any:
             return classes.get(name) or _LAYERS[plain]
     near = close_names(str(name), [*classes, *_LAYERS])
     details = [f"closest names: {', '.join(near)}"] if near else []
+    own = f"for a class of your own give  --class {name}=pkg.mod:Class"
     step.refuse(
         f"{name!r} is no layer of torch.nn.",
         *details,
         argument="with",
-        way_out=f"write  with: {near[0]}" if near else "for a class of your own give  --class pkg.mod:Class",
+        way_out=f"write  with: {near[0]}, or {own}" if near else own,
     )
 
 

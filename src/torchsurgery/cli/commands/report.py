@@ -33,7 +33,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         source, plan = source_and_plan(arguments, terminal)
         name = source.name
         with terminal.busy(f"writing {arguments.output}"):
-            file = plan.report(arguments.output, source=name)
+            file = plan.report(arguments.output, source.example_inputs, source=name)
     size = file.stat().st_size
     terminal.data({"model": name, "file": str(file), "bytes": size})
     terminal.show(f"report {name}\n\nWrote {file}  {in_bytes(size)}")
