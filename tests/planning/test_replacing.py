@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import torchsurgery as ts
@@ -411,3 +412,24 @@ def test_a_factory_that_draws_leaves_the_random_state(net):
 
     ts.plan(net).replace(nn.Linear, factory)
     assert portrait(net) == before
+
+
+def test_a_function_of_tensors_is_no_layer():
+    net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    for edit in (lambda: ts.replace(net, nn.ReLU, F.gelu), lambda: ts.insert(net, F.gelu, after="0")):
+        with pytest.raises(ts.PlanError, match=r"F.gelu, works on tensors and makes no layer") as raised:
+            edit()
+        assert raised.value.way_out == "give the layer that does the same:  nn.GELU"
+
+
+def test_what_an_insertion_has_left_is_not_the_layer():
+    net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    ts.insert(net, nn.Dropout(0.1), before="0")
+    for new in (nn.Linear, nn.Linear(2, 2), lambda old: nn.Linear(2, 2)):
+        with pytest.raises(ts.PlanError, match=r"0 \(Inserted\) is what an insertion has left.*Dropout") as raised:
+            ts.replace(net, "0", new)
+        assert "'0.layer'" in raised.value.way_out
+    ts.replace(net, "0.layer", nn.Linear, out_features=2, bias=False)
+    assert net[0].layer.bias is None
+    ts.replace(net, ts.select(net, ts.Inserted, "0"), nn.Linear(2, 2))
+    assert type(net[0]) is nn.Linear

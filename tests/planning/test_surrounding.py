@@ -259,3 +259,11 @@ def test_a_model_whose_object_cannot_take_another_class():
 
     with pytest.raises(ts.PlanError, match=r"cannot put anything around the model \(Slotted\)"):
         ts.wrap(Slotted(2, 2), "", Scaled)
+
+
+def test_a_layer_of_torch_that_holds_no_other_is_no_wrapper():
+    net = nn.Sequential(nn.Linear(2, 2))
+    with pytest.raises(ts.PlanError, match=r"cannot wrap 0 \(Linear\): a Linear is not made around a layer"):
+        ts.wrap(net, "0", nn.Linear)
+    ts.wrap(net, "0", nn.Sequential)
+    assert type(net[0]) is nn.Sequential

@@ -11,6 +11,7 @@ from torch import fx, nn
 from ..calls.reading import dropped
 from ..calls.rewriting import original
 from ..changes import Change
+from ..composites import Inserted
 from ..distributed import is_sharded, refuse_new_parameters
 from ..edits import Edit, Insert, Replace, Wrap
 from ..errors import PlanError
@@ -44,6 +45,7 @@ def guard(scene: Scene, place: Place, edit: Edit) -> None:
         _is_called(place, edit)
     else:
         _no_forward_of_its_own(place)
+        _not_with_what_was_inserted(place, edit)
         _not_a_unit(place, edit)
         _not_more_than_asked(place, edit)
     _called_by_graph(scene, place)
@@ -107,6 +109,21 @@ def _no_forward_of_its_own(place: Place) -> None:
         way_out="take it off first:  accelerate.hooks.remove_hook_from_module(layer); del layer.forward"
         if by_accelerate
         else "take it off first:  del layer.forward",
+    )
+
+
+def _not_with_what_was_inserted(place: Place, edit: Edit) -> None:
+    """By its name of before, a layer is asked for, and not what an insertion has put around it."""
+    module = place.module
+    if not isinstance(edit, Replace) or not isinstance(module, Inserted) or place.asked is not None:
+        return
+    beside = next(type(layer).__name__ for key, layer in module._modules.items() if key != "layer")
+    raise PlanError(
+        f"{label(place)} is what an insertion has left: replaced, the {beside} beside the layer would go, too.",
+        name=place.name,
+        got=module,
+        way_out=f"name the layer inside:  '{place.name}.layer'  or all of it by its class:  "
+        f"ts.select(model, ts.Inserted, {place.name!r})",
     )
 
 

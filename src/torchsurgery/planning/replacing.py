@@ -20,6 +20,7 @@ from ..layers.building import tensors_of
 from ..layers.channels import IN
 from ..layers.conversion import Conversion, Converter, Fidelity
 from ..layers.converting import convert
+from ..layers.functional import spelling_of
 from ..origins import Computed, Initialised, Origin, Same
 from ..selection import Place
 from .carrying import carry_over, has_hooks, settle
@@ -276,6 +277,14 @@ def call_factory(
 
 def refuse_no_factory(place: Place, new: object) -> None:
     """Raise if what is given for a new layer is none, and makes none either."""
+    if (spelling := spelling_of(new)) is not None:
+        raise PlanError(
+            f"what is given for {label(place)}, {spelling.text}, works on tensors and makes no layer.",
+            name=place.name,
+            expected="a class, an instance or a factory of layers",
+            got=new,
+            way_out=f"give the layer that does the same:  nn.{spelling.function.layer.__name__}",
+        )
     if not callable(new):
         raise PlanError(
             f"what is given for {label(place)} must be a class, an instance or a factory, got {type(new).__name__}.",

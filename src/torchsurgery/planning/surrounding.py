@@ -72,9 +72,25 @@ def _layer_to_insert(scene: Scene, place: Place, edit: Insert, first: bool) -> n
 
 def _wrap(scene: Scene, place: Place, edit: Wrap) -> Change:
     inner = _inner(scene, place)
-    around = call_factory(scene, edit.wrapper, Place(inner, place.names, place.asked), edit.arguments)
+    around = _wrapped(scene, Place(inner, place.names, place.asked), edit)
     refuse_no_layer(scene, place, around, "the wrapper")
     return _surround(scene, place, inner, around, "wrap")
+
+
+def _wrapped(scene: Scene, place: Place, edit: Wrap) -> nn.Module:
+    kind = edit.wrapper
+    try:
+        return call_factory(scene, kind, place, edit.arguments)
+    except TypeError as error:
+        if not isinstance(kind, type) or not kind.__module__.startswith("torch.nn"):
+            raise
+        raise PlanError(
+            f"cannot wrap {label(place)}: a {kind.__name__} is not made around a layer.",
+            f"{type(error).__name__}: {str(error).partition(chr(10))[0][:120]}",
+            name=place.name,
+            got=kind,
+            way_out="a wrapper takes the layer first, and holds it:  nn.Sequential, or a class of your own",
+        ) from error
 
 
 def _inner(scene: Scene, place: Place) -> nn.Module:
