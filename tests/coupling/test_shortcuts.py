@@ -6,8 +6,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.flop_counter import flop_registry
 
-from torchsurgery.coupling.shortcuts import IN_PLACE, SHORT, broadcast_shape, dense_strides
+from torchsurgery.coupling.shortcuts import IN_PLACE, MULTIPLYING, SHORT, broadcast_shape, dense_strides
 
 
 def meta(*shape, layout=torch.contiguous_format, dtype=torch.float32):
@@ -211,3 +212,54 @@ def test_strides_are_those_of_a_dense_copy(shape, random):
     assert [s for s, n in zip(own.stride(), own.shape, strict=True) if n > 1] == [
         s for s, n in zip(copy.stride(), copy.shape, strict=True) if n > 1
     ]
+
+
+def test_group_norm():
+    for x in (meta(2, 6, 4, 4), last(2, 6, 4, 4), meta(2, 6, 5)):
+        assert answers_as_computed("group_norm", x, 3, meta(6), meta(6), 1e-5, True)
+        assert answers_as_computed("group_norm", x, 3)
+    assert leaves("group_norm", meta(2, 6, 4, 4), 3, meta(6).double()) and leaves("group_norm", meta(2, 6), 3)
+    assert leaves("group_norm", meta(2, 6, 4, 4), 3, meta(3), meta(3))
+
+
+@pytest.mark.parametrize("x", [meta(2, 3, 9, 8), last(2, 3, 9, 8)], ids=["rows", "channels last"])
+def test_pooling(x):
+    for size in ([1, 1], [3, 2]):
+        assert answers_as_computed("adaptive_avg_pool2d", x, size)
+    for kernel, *rest in (([3, 3],), ([3, 3], [2, 2], [1, 1]), ([2], [1], [0]), ([3, 2], [], [1])):
+        assert answers_as_computed("max_pool2d", x, kernel, *rest)
+        assert answers_as_computed("avg_pool2d", x, kernel, *rest)
+    assert answers_as_computed("max_pool2d", x, [3, 3], [2, 2], [1, 1], [2, 2])
+    assert leaves("max_pool2d", x, [3, 3], [2, 2], [1, 1], [1, 1], True)
+    assert leaves("avg_pool2d", x, [3, 3], [2, 2], [1, 1], True)
+    for name in ("max_pool2d", "avg_pool2d"):
+        assert (
+            leaves(name, x, [12, 12])
+            and leaves(name, x, [2, 2], [1, 1], [2, 2])
+            and leaves(name, meta(3, 9, 8), [2, 2])
+        )
+    assert leaves("adaptive_avg_pool2d", meta(3, 9, 8), [1, 1])
+
+
+def all_the_same(name, *args):
+    real = [torch.ones(a.shape, dtype=a.dtype) if isinstance(a, torch.Tensor) else a for a in args]
+    pairs = zip(SHORT[name](args, {}), getattr(torch.ops.aten, name)(*real), strict=True)
+    return all(same(one, other) for one, other in pairs)
+
+
+def test_normalisations_as_they_arrive_outside_of_inference_mode():
+    x, c = meta(2, 6, 4, 4), meta(6)
+    assert all_the_same("native_batch_norm", x, c, c, c, c, False, 0.1, 1e-5)
+    assert all_the_same("_native_batch_norm_legit_no_training", x, c, c, c, c, 0.1, 1e-5)
+    assert all_the_same("native_layer_norm", x, [4], meta(4), meta(4), 1e-5)
+    assert all_the_same("native_layer_norm", x, [4, 4], None, None, 1e-5)
+    assert leaves("native_batch_norm", x, c, c, c, c, True, 0.1, 1e-5)
+    assert leaves("native_layer_norm", x.bfloat16(), [4], None, None, 1e-5)
+    assert leaves("native_layer_norm", x, [5], None, None, 1e-5)
+
+
+def test_what_multiplies_is_what_pytorch_counts():
+    counted = {packet.__name__ for packet in flop_registry if isinstance(packet, torch._ops.OpOverloadPacket)}
+    assert counted & SHORT.keys() <= MULTIPLYING
+    assert SHORT.keys() >= MULTIPLYING
+    assert not counted & IN_PLACE.keys()

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from .atoms import words
 
-Shortcut: TypeAlias = Callable[[Any, Any], "Tensor | None"]
+Answer: TypeAlias = "Tensor | tuple[Tensor, ...] | None"
+Shortcut: TypeAlias = Callable[[Any, Any], Answer]
 
 
 def _like(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
@@ -185,6 +186,66 @@ def _layer_norm(args: Any, kwargs: Any) -> Tensor | None:
     return _of(x.shape, x)
 
 
+def _native_batch_norm(args: Any, kwargs: Any) -> Answer:
+    """As a batch norm arrives outside of inference mode; it answers what training would need, too: nothing in eval."""
+    out = _batch_norm(args[:6] if len(args) == 8 else (*args[:5], False), kwargs)
+    return None if out is None else (out, _of((0,), out), _of((0,), out))
+
+
+def _native_layer_norm(args: Any, kwargs: Any) -> Answer:
+    x, shape = args[:2]
+    out = _layer_norm(args[:4], kwargs)
+    if out is None or x.dtype not in (torch.float32, torch.float64):
+        return None
+    statistics = (*x.shape[: x.dim() - len(shape)], *[1] * len(shape))
+    return out, _of(statistics, x), _of(statistics, x)
+
+
+def _group_norm(args: Any, kwargs: Any) -> Tensor | None:
+    x, _, *params = args[:4]
+    if not _is_float(x) or not 2 < x.dim() < 5 or kwargs:
+        return None
+    if any(p is not None and (p.shape != x.shape[1:2] or p.dtype != x.dtype) for p in params):
+        return None
+    return _channels_like(x.shape, x) if x.dim() == 4 else _of(x.shape, x)
+
+
+# --- windows
+
+
+def _adaptive_pool(args: Any, kwargs: Any) -> Tensor | None:
+    x, size = args
+    return _channels_like((*x.shape[:2], *size), x) if _is_float(x) and x.dim() == 4 and len(size) == 2 else None
+
+
+# stride, padding, dilation, ceil_mode
+_UNSAID: tuple[Any, ...] = ([], [0], [1], False)
+_UNSAID_OF_MEANS: tuple[Any, ...] = ([], [0], False)
+
+
+def _max_pool(args: tuple[Any, ...], kwargs: Any) -> Tensor | None:
+    x, kernel = args[:2]
+    stride, padding, dilation, ceil = (*args[2:], *_UNSAID[len(args) - 2 :])
+    if not _is_float(x) or x.dim() != 4 or ceil or kwargs:
+        return None
+    return _pooled(x, kernel, stride, padding, dilation)
+
+
+def _avg_pool(args: tuple[Any, ...], kwargs: Any) -> Tensor | None:
+    x, kernel = args[:2]
+    stride, padding, ceil = (*args[2:5], *_UNSAID_OF_MEANS[len(args[2:5]) :])
+    if not _is_float(x) or x.dim() != 4 or ceil or kwargs:
+        return None
+    return _pooled(x, kernel, stride, padding, [1])
+
+
+def _pooled(x: Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Tensor | None:
+    fits = all(2 * padding[i % len(padding)] <= kernel[i % len(kernel)] for i in (0, 1))
+    sides = enumerate(x.shape[2:])
+    sizes = [_window(n, kernel[i % len(kernel)], stride or kernel, padding, dilation, i) for i, n in sides]
+    return _channels_like((*x.shape[:2], *sizes), x) if fits and min(sizes) > 0 else None
+
+
 # --- arrangements
 
 
@@ -252,9 +313,27 @@ SHORT: dict[str, Shortcut] = {
     "conv2d": _conv2d,
     "scaled_dot_product_attention": _attention,
     "batch_norm": _batch_norm,
+    "native_batch_norm": _native_batch_norm,
+    "_native_batch_norm_legit_no_training": _native_batch_norm,
     "layer_norm": _layer_norm,
+    "native_layer_norm": _native_layer_norm,
+    "group_norm": _group_norm,
+    "adaptive_avg_pool2d": _adaptive_pool,
+    "max_pool2d": _max_pool,
+    "avg_pool2d": _avg_pool,
     "permute": _permute,
     "cat": _cat,
 }
 
 IN_PLACE: dict[str, Shortcut] = dict.fromkeys(_WRITING, _in_place)
+
+# These are what the multiplications of a model are counted of; all others come to none.
+MULTIPLYING = words("linear matmul conv2d scaled_dot_product_attention")
+
+
+def shortcut_for(name: str, op: Any) -> Shortcut | None:
+    """The shortcut of an operation, if it has one, by its name without namespace."""
+    schema = op._schema
+    if schema.name.endswith("_"):
+        return IN_PLACE.get(name.removesuffix("_"))
+    return None if schema.is_mutable else SHORT.get(name)

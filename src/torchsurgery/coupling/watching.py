@@ -22,7 +22,7 @@ from .atoms import Where, is_fixed, words
 from .elementwise import FACTORIES, elementwise
 from .integers import Site, expression_of
 from .rules import NO_ROOTS, Call, Notes, Record, Rule, freeze_all, is_composite, rule_for, tensors_in
-from .shortcuts import IN_PLACE, SHORT, Shortcut
+from .shortcuts import Shortcut, shortcut_for
 from .views import LOOKING, MOVING
 
 # These tell about a tensor and make none.
@@ -183,12 +183,10 @@ class Known(NamedTuple):
 
 
 def _known(op: Any) -> Known:
-    (name, rule), schema = rule_for(op), op._schema
-    writes = schema.name.endswith("_")
-    short = IN_PLACE.get(name.removesuffix("_")) if writes else SHORT.get(name)
+    name, rule = rule_for(op)
     tells = name in _TELLING or op.namespace == "prim"
     composite = rule is None and is_composite(op)
-    return Known(name, rule, tells, composite, short if writes or not schema.is_mutable else None)
+    return Known(name, rule, tells, composite, shortcut_for(name, op))
 
 
 def _roots(tensors: list[Tensor]) -> frozenset[str]:

@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..checks.observing import tensors_in
 from ..coupling.rules import Record
+from ..coupling.shortcuts import MULTIPLYING, Shortcut, shortcut_for
 from ..coupling.substituting import kept, lay_in_tensors, plain_kernels, stand_in
 from ..errors import TraceError
 from ..inputs import Arguments
@@ -90,29 +92,58 @@ def run(model: nn.Module, arguments: Arguments) -> Watch:
 
 def _one_run(model: nn.Module, arguments: Arguments, on_meta: bool) -> Watch:
     names: dict[nn.Module, str] = {module: name for name, module in model.named_modules()}
-    record = Record()
-    with FlopCounterMode(display=False) as counter, _watching(Watch(names, counter)) as watch:
-        try:
-            with kept(names, record), plain_kernels(), torch.no_grad(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                for module in names:
-                    module.__dict__["training"] = False
-                lay_in_tensors(record, names, on_meta)
-                args, kwargs = tree_map(lambda v: stand_in(v, on_meta) if isinstance(v, Tensor) else v, arguments)
+    record, counter = Record(), FlopCounterMode(display=False)
+    watch = Watch(names, counter)
+    try:
+        with kept(names, record), plain_kernels(), torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for module in names:
+                module.__dict__["training"] = False
+            lay_in_tensors(record, names, on_meta)
+            args, kwargs = tree_map(lambda v: stand_in(v, on_meta) if isinstance(v, Tensor) else v, arguments)
+            with counter, _watching(watch), Uncounted():
                 model(*args, **kwargs)
-        except Exception as error:
-            raise _failure(model, names[watch.innermost] if watch.innermost is not None else "", error) from error
+    except Exception as error:
+        raise _failure(model, names[watch.innermost] if watch.innermost is not None else "", error) from error
     return watch
 
 
+class Uncounted(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Answers on meta what multiplies nothing, before it comes to the counter: most of the time would go there."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._known: dict[Any, Shortcut | None] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """PyTorch would wrap each operation otherwise."""
+        return False
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if op not in self._known:
+            self._known[op] = _uncounted(op)
+        short, kwargs = self._known[op], kwargs or {}
+        if short is not None and all(tensor.is_meta for tensor in tensors_in((args, kwargs))):
+            answer = short(args, kwargs)
+            if answer is not None:
+                return answer
+        return op(*args, **kwargs)
+
+
+def _uncounted(op: Any) -> Shortcut | None:
+    namespace, _, name = op._schema.name.partition("::")
+    return shortcut_for(name, op) if namespace == "aten" and name not in MULTIPLYING else None
+
+
 @contextmanager
-def _watching(watch: Watch) -> Iterator[Watch]:
+def _watching(watch: Watch) -> Iterator[None]:
     handles = [
         register_module_forward_pre_hook(watch.enter),
         register_module_forward_hook(watch.leave, always_call=True),
     ]
     try:
-        yield watch
+        yield
     finally:
         for handle in handles:
             handle.remove()
