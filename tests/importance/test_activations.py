@@ -118,3 +118,23 @@ def test_channels_that_were_not_seen():
     by = ts.importance.activation(net, [torch.randn(3, 2)])
     with pytest.raises(ts.CouplingError, match="no layer that has the channels of"):
         ts.prune(net, amount=0.5, by=by, example_inputs=x)
+
+
+def test_heads_of_torchs_attention_by_what_its_projection_is_given():
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(16, 4, 24, batch_first=True).eval()
+    x = torch.randn(5, 7, 16)
+    with torch.no_grad():
+        layer.self_attn.in_proj_weight[32 + 4 : 32 + 8] *= 1e-3  # the values of the second head
+        layer.self_attn.in_proj_bias[32 + 4 : 32 + 8] = 0
+    by = ts.importance.activation(layer, [x, 2 * x])
+    before = layer.self_attn.in_proj_weight.clone()
+    done = ts.prune(layer, "self_attn", 12, heads=True, example_inputs=x, by=by)
+    assert layer.self_attn.num_heads == 3
+    kept = [*range(4), *range(8, 16)]
+    assert torch.equal(layer.self_attn.in_proj_weight[-12:], before[32:][kept])
+    ts.check(layer, x)
+    done.undo()
+    with torch.no_grad():
+        inner, _ = nn.MultiheadAttention.forward(layer.self_attn, x, x, x)
+    assert inner.shape == x.shape

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..checks.trials import Trial
 from ..coupling.groups import layer_of
@@ -126,12 +127,33 @@ def activation(model: nn.Module, batches: Iterable[Any], *, of: Callable[[Tensor
     seen = False
     for batch in batches:
         trial = Trial.of(model, *arguments_of(batch), ())
-        with trial.kept(), _each_layer_called():
+        with trial.kept(), _each_layer_called(), _Multiplied(model, see):
             trial.run(train=False, grad=False, watch=layers, see=see)
         seen = True
     if not seen:
         raise CouplingError("there are no batches to record activations on.", way_out="give some:  [x]")
     return Recorded(_by_name(model, given), _by_name(model, made))
+
+
+class _Multiplied(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees what the output projections of torch's attentions are given, which are read and never called."""
+
+    def __init__(self, model: nn.Module, see: Callable[[nn.Module, Any, Any, bool], None]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        projections = [module.out_proj for module in model.modules() if isinstance(module, nn.MultiheadAttention)]
+        self.see, self.layers = see, {layer.weight.data_ptr(): layer for layer in projections}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        answer = func(*args, **(kwargs or {}))
+        if self.layers and isinstance(answer, Tensor) and func.overloadpacket.__name__ in _PRODUCTS:
+            tensors = [value for value in args if isinstance(value, Tensor) and value.dim() > 1]
+            for layer in [self.layers[t.data_ptr()] for t in tensors if t.data_ptr() in self.layers]:
+                given = next(t for t in tensors if t.data_ptr() not in self.layers)
+                self.see(layer, (given,), answer, False)
+        return answer
+
+
+_PRODUCTS = frozenset({"addmm", "mm", "linear", "baddbmm", "bmm"})
 
 
 @contextmanager
