@@ -340,3 +340,24 @@ def test_undo_of_a_whole_model(llama):
     before = portrait(net)
     ts.prune(net, amount=0.5, example_inputs=inputs).undo()
     assert portrait(net) == before
+
+
+# --- audio: positions by a convolution in groups, heads gated by the stream, steps made of channels
+
+
+@pytest.mark.parametrize(("kind", "most"), [("WavLM", 0.35), ("SEW", 0.35)])
+def test_audio_models_are_halved_throughout(kind, most):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes |= {"conv_dim": (16, 16), "conv_stride": (5, 4), "conv_kernel": (10, 8), "num_feat_extract_layers": 2}
+    config = getattr(transformers, f"{kind}Config")(**sizes)
+    net = getattr(transformers, f"{kind}ForSequenceClassification")(config).eval()
+    inputs = {"input_values": torch.randn(2, 1600)}
+    before = net(**inputs).logits
+    plan = ts.plan(net, inputs).prune(amount=0.5, outputs=lambda out: out.logits)
+    assert all("not run" in why for why in plan.planned[0].left.values())
+    done = plan.apply()
+    assert done.after.params < most * done.before.params
+    assert net(**inputs).logits.shape == before.shape
+    done.undo()
+    assert torch.equal(net(**inputs).logits, before)

@@ -203,3 +203,34 @@ def test_broadcast_ties_where_two_meet():
     assert axes[0] is a
     assert axes[1] is b
     assert same(solve(ledger), b, c)
+
+
+def test_what_lies_beside_a_whole_product_stays():
+    """Positions · (heads · width) laid out as positions · stream: the stream is heads · width, the positions stay."""
+    ledger = Ledger()
+    heads, width, stream, positions = ledger.fresh(2), ledger.fresh(3), ledger.fresh(6), ledger.fresh(4)
+    whole = ledger.fresh(24)
+    place, rest = np.repeat(np.arange(4), 6), np.tile(np.arange(6), 4)
+    ledger.product(whole, [heads[rest // 3], width[rest % 3]])
+    ledger.product(whole, [positions[place], stream[rest]])
+    classes = solve(ledger)
+    assert (classes.of(positions) == 0).all()
+    assert alive(classes, stream, heads[1]) == [True] * 3 + [False] * 3
+    assert alive(classes, whole, width[0]) == [False, True, True] * 8
+    assert Paths(ledger, classes).blame(int(positions[0])).what == "every channel is multiplied with it"
+
+
+def test_what_matches_later_is_not_given_up_early():
+    """Heads that come to be one for each picture only once the pictures' copies of them are known to be alike."""
+    ledger = Ledger()
+    stream, many, width = ledger.fresh(6), ledger.fresh(4), ledger.fresh(3)
+    for picture in range(2):
+        ledger.product(stream, [np.repeat(many[2 * picture : 2 * picture + 2], 3), np.tile(width, 2)])
+    whole, rows, again = ledger.fresh(24), ledger.fresh(4), ledger.fresh(6)
+    index = np.arange(24)
+    ledger.product(whole, [many[index // 3 % 4], width[index % 3]])
+    ledger.product(whole, [rows[index // 6], again[index % 6]])
+    classes = solve(ledger)
+    assert (classes.of(many) > 0).all()
+    assert classes.of(many)[:2].tolist() == classes.of(many)[2:].tolist()
+    assert alive(classes, again, many[0]) == [False] * 3 + [True] * 3

@@ -3,7 +3,7 @@
 Files:
     atoms.py         ids of entries, and the two kinds of constraint between them
     joining.py       what ties alone come to
-    solving.py       from constraints to classes
+    solving.py       from constraints to classes, columns.py what products are compared by
     rules.py         what an operation says about axes: the registry, `rule`, and what a rule is given
     elementwise.py, views.py, moves.py, layers.py, recurrences.py   the rules
     integers.py      integers of the model's code that remember how they were computed; adjusting.py solves for them

@@ -75,8 +75,8 @@ class Bundles:
     def one_of_each_product(self, bundles: Sequence[Bundle], cost: Callable[[Bundle], float | None]) -> list[Bundle]:
         """Of bundles that are multiplied with each other, one of least cost.
 
-        That is the channels of each group of a convolution rather than whole groups; else the outermost, heads before
-        their width.
+        That is the channels of each group of a convolution rather than whole groups; else those that more layers take,
+        so that more goes with them; else the outermost, heads before their width.
 
         Args:
             bundles: To choose from.
@@ -84,7 +84,7 @@ class Bundles:
         """
         costs = {bundle.number: cost(bundle) for bundle in bundles}
         able = [
-            (c, number not in self._in_groups, len(self._around[number]), number)
+            (c, number not in self._in_groups, -self._takers[number], len(self._around[number]), number)
             for number, c in costs.items()
             if c is not None
         ]
@@ -95,6 +95,20 @@ class Bundles:
                 chosen.append(self.all[number])
                 taken.add(number)
         return sorted(chosen, key=lambda b: b.number)
+
+    @cached_property
+    def _takers(self) -> list[int]:
+        """For each bundle how many axes take its channels, counting each layer's input once."""
+        families, record = self.families, self.coupling.record
+        place, family, _ = families.counts
+        inputs = np.array(
+            [record.roles.get(id(record.leaves[leaf][dim])) == "in" for leaf, dim in families.uses.places]
+        )
+        taken = inputs[place] if len(place) else np.zeros(0, bool)
+        roots = np.array([self._find(number) for number in range(len(families.lists))], np.int64)
+        pairs = np.unique(np.stack([roots[family[taken]], place[taken]], 1), axis=0)
+        times = np.bincount(pairs[:, 0], minlength=len(roots)) if len(roots) else roots
+        return [int(times[self._find(int(families.number[bundle.families[0][0]]))]) for bundle in self.all]
 
     @cached_property
     def _in_groups(self) -> set[int]:

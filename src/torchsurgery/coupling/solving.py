@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .atoms import Axis, Ledger, Product, Where
+from .columns import determines, distinct, leaders, linked, one_pattern, paired, rows_in, side_by_side
 from .joining import components, joined, union
 
 Flags = npt.NDArray[np.bool_]
@@ -130,13 +131,14 @@ class _Solver:
         products = [instead.get(i, product) for i, product in enumerate(ledger.products)]
         self.where = [product.where for product in products]
         width = max((len(product.factors) for product in products), default=1)
-        rows = [(p.whole, _columns(p.factors, width), i) for i, p in enumerate(products)]
+        rows = [(p.whole, side_by_side(p.factors, width), i) for i, p in enumerate(products)]
         self.m = joined([whole for whole, _, _ in rows])
         self.c = np.concatenate([np.zeros((0, width), np.int64), *(columns for _, columns, _ in rows)])
         self.p = joined([np.full(len(whole), i) for whole, _, i in rows])
         self.parent = components(ledger)
         self.joined = 0
         self.divided: set[bytes] = set()
+        self.apart: list[tuple[Axis, list[int]]] = []
 
     def run(self) -> Classes:
         for _ in range(_MOST_ROUNDS):
@@ -162,7 +164,7 @@ class _Solver:
         whole, parts = self._labels(self.m), self._labels(self.c)
         is_frozen, frozen = whole == 0, parts == 0
         found = self._frozen_whole(is_frozen[:, None] & ~frozen)
-        live = _distinct(np.where(frozen, -1, parts))
+        live = distinct(np.where(frozen, -1, parts))
         count = (live >= 0).sum(1)
         found |= self._all_frozen((count == 0) & ~is_frozen)
         found |= self._one_left((count == 1) & ~is_frozen, parts, live)
@@ -202,17 +204,20 @@ class _Solver:
     def _match(self) -> bool:
         """Match factors wherever one class is a product in two ways; answers whether anything followed."""
         whole, parts = self._labels(self.m), self._labels(self.c)
-        live = _distinct(np.where(parts == 0, -1, parts))
+        live = distinct(np.where(parts == 0, -1, parts))
         rows = np.nonzero((whole != 0) & ((live >= 0).sum(1) >= 2))[0]
         rows = rows[np.argsort(whole[rows], kind="stable")]
-        lead = _leaders(whole[rows], rows)
+        lead = leaders(whole[rows], rows)
         differ = (live[rows] != live[lead]).any(1)
         rows, lead = rows[differ], lead[differ]
         pairs = self.p[lead] * np.int64(len(self.where)) + self.p[rows]
-        found = False
+        found, self.apart = False, []
         for pair in np.unique(pairs):
             here = pairs == pair
             found |= self._match_products(lead[here], rows[here], parts)
+        # What does not match yet may do so once more is known.
+        for products, columns in () if found else self.apart:
+            found |= self._clash(products, columns)
         return found
 
     def _match_products(self, some: Axis, others: Axis, parts: Axis) -> bool:
@@ -224,7 +229,7 @@ class _Solver:
             theirs.remove(same) if same is not None else left.append(i)
         found, mine, left = False, left, []
         for i in mine:
-            alike = next((j for j in theirs if _one_pattern(parts[some, i], parts[others, j])), None)
+            alike = next((j for j in theirs if one_pattern(parts[some, i], parts[others, j])), None)
             if alike is None:
                 left.append(i)
                 continue
@@ -236,11 +241,25 @@ class _Solver:
             return self._refine(self.c[some, left[0]], self.c[others][:, theirs], others) or found
         if len(theirs) == 1 and left:
             return self._refine(self.c[others, theirs[0]], self.c[some][:, left], some) or found
+        if self._absorb((some, left), (others, theirs), parts) or self._absorb((others, theirs), (some, left), parts):
+            return True
         if len(left) == len(theirs) == 2:
             divided = self._divide_both(some, others, left, theirs, parts)
             if divided is not None:
                 return divided or found
-        return self._clash(some, left) | self._clash(others, theirs) or found
+        self.apart += [(some, left), (others, theirs)]
+        return found
+
+    def _absorb(self, one: tuple[Axis, list[int]], other: tuple[Axis, list[int]], parts: Axis) -> bool:
+        """A factor that is the product of all on the other side; what it is multiplied with stays, as that can't go."""
+        (some, mine), (others, theirs) = one, other
+        whole = paired(*(parts[some, i] for i in mine))
+        column = next((j for j in theirs if one_pattern(whole, parts[others, j])), None)
+        if column is None:
+            return False
+        rest = [j for j in theirs if j != column]
+        refined = self._refine(self.c[others, column], self.c[some][:, mine], some)
+        return self._stays(others, rest, "every channel is multiplied with it") or refined
 
     def _divide_both(self, some: Axis, others: Axis, mine: list[int], theirs: list[int], parts: Axis) -> bool | None:
         """Divided as a · b and as c · d, where c = a · k and b = k · d, as (17, 64) and (68, 16) are: finds k.
@@ -253,10 +272,10 @@ class _Solver:
             key = b"".join(column.tobytes() for column in columns)
             if key in self.divided:
                 return False
-            if not (_determines(columns[2], columns[0]) and _determines(columns[1], columns[3])):
+            if not (determines(columns[2], columns[0]) and determines(columns[1], columns[3])):
                 continue
-            names, k = np.unique(_components(columns[1], columns[2]), return_inverse=True)
-            if len(names) > 1 and _one_pattern(columns[2], _paired(columns[0], k)):
+            names, k = np.unique(linked(columns[1], columns[2]), return_inverse=True)
+            if len(names) > 1 and one_pattern(columns[2], paired(columns[0], k)):
                 self.divided.add(key)
                 fresh = self._fresh(len(names))[k.reshape(-1)]
                 self._refine(self.c[others, c], np.stack([self.c[some, a], fresh], 1), others)
@@ -280,7 +299,7 @@ class _Solver:
         new = np.unique(np.concatenate([whole[:, None], columns], 1), axis=0)
         near = np.isin(self.m, new[:, 0])
         known = np.concatenate([self.m[near, None], self.c[near]], 1)
-        new = new[~_rows_in(new, known)]
+        new = new[~rows_in(new, known)]
         if not len(new):
             return False
         self.m, self.c = np.concatenate([self.m, new[:, 0]]), np.concatenate([self.c, new[:, 1:]])
@@ -290,10 +309,13 @@ class _Solver:
 
     def _clash(self, rows: Axis, columns: list[int]) -> bool:
         """Factors of which it isn't known what they have to do with each other stay."""
+        return self._stays(rows, columns, "divided in two ways that don't match")
+
+    def _stays(self, rows: Axis, columns: list[int], why: str) -> bool:
         atoms = self.c[rows][:, columns].reshape(-1)
         atoms = atoms[self._labels(atoms) != 0]
         self.ledger.where = self.where[self.p[rows[0]]]
-        reason = self.ledger.reason("divided in two ways that don't match")
+        reason = self.ledger.reason(why)
         return self.links.add(atoms, np.full(len(atoms), -reason), np.full(len(atoms), -1))
 
     def _give_up(self) -> None:
@@ -311,66 +333,12 @@ class _Solver:
         is_name = self.parent == np.arange(len(self.parent))
         labels, count = (np.cumsum(is_name) - 1)[self.parent], int(np.count_nonzero(is_name))
         whole, parts = labels[np.maximum(self.m, 0)], labels[np.maximum(self.c, 0)]
-        live = np.sort(_distinct(np.where(parts == 0, -1, parts)), 1)[:, ::-1]
+        live = np.sort(distinct(np.where(parts == 0, -1, parts)), 1)[:, ::-1]
         rows = np.nonzero((whole != 0) & ((live >= 0).sum(1) >= 2))[0]
         wholes, first = np.unique(whole[rows], return_index=True)
         factors = np.maximum(live[rows[first]], 0)
         primes = _primes(wholes, factors)
         return Classes(labels, count, wholes, factors, primes, self.links, tuple(self.where))
-
-
-def _columns(factors: tuple[Axis, ...], width: int) -> Axis:
-    columns = np.zeros((len(factors[0]), width), np.int64)
-    for i, factor in enumerate(factors):
-        columns[:, i] = factor
-    return columns
-
-
-def _distinct(parts: Axis) -> Axis:
-    """Each row's labels once, in falling order, filled up with −1."""
-    if parts.shape[1] == 2:
-        most, least = np.maximum(parts[:, 0], parts[:, 1]), np.minimum(parts[:, 0], parts[:, 1])
-        return np.stack([most, np.where(most == least, -1, least)], 1)
-    ordered = np.sort(parts, 1)
-    again = np.zeros_like(ordered, dtype=bool)
-    again[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
-    return np.sort(np.where(again, -1, ordered), 1)[:, ::-1]
-
-
-def _leaders(labels: Axis, rows: Axis) -> Axis:
-    """For each row the first one of the same label, given rows in the order of their labels."""
-    if not len(rows):
-        return rows
-    first = np.concatenate([[True], labels[1:] != labels[:-1]])
-    return rows[np.maximum.accumulate(np.where(first, np.arange(len(rows)), 0))]
-
-
-def _one_pattern(one: Axis, other: Axis) -> bool:
-    """Whether two columns repeat in the same rhythm, so that they name the same things."""
-    pairs = np.unique(np.stack([one, other], 1), axis=0)
-    return len(pairs) == len(np.unique(one)) == len(np.unique(other))
-
-
-def _determines(one: Axis, other: Axis) -> bool:
-    """Whether rows alike in `one` are alike in `other`."""
-    return len(np.unique(np.stack([one, other], 1), axis=0)) == len(np.unique(one))
-
-
-def _components(one: Axis, other: Axis) -> Axis:
-    """For each row the part of the graph that it is in, if each row ties its value of `one` to that of `other`."""
-    values, numbers = np.unique(np.concatenate([one, -1 - other]), return_inverse=True)
-    left, right = np.split(numbers.reshape(-1), 2)
-    return union(np.arange(len(values)), left, right)[left]
-
-
-def _paired(one: Axis, other: Axis) -> Axis:
-    """One number for each pair of values."""
-    return np.unique(np.stack([one, other.reshape(-1)], 1), axis=0, return_inverse=True)[1].reshape(-1)
-
-
-def _rows_in(rows: Axis, known: Axis) -> Flags:
-    there = {row.tobytes() for row in np.ascontiguousarray(known)}
-    return np.array([row.tobytes() in there for row in np.ascontiguousarray(rows)], bool)
 
 
 def _primes(wholes: Axis, factors: Axis) -> Axis:
@@ -384,6 +352,6 @@ def _primes(wholes: Axis, factors: Axis) -> Axis:
         deeper = np.where(composite[:, :, None], factors[at], 0)
         kept = np.where(composite, 0, primes)
         primes = np.concatenate([kept, deeper.reshape(len(primes), -1)], 1)
-        primes = np.maximum(_distinct(np.where(primes == 0, -1, primes)), 0)
+        primes = np.maximum(distinct(np.where(primes == 0, -1, primes)), 0)
         primes = primes[:, : max(1, int((primes > 0).sum(1).max()))]
     return primes

@@ -262,11 +262,14 @@ class Functions(TorchFunctionMode):
     def _as_wide_as_its_stream(self, args: Any, kwargs: Any) -> None:
         """`F.multi_head_attention_forward` refuses heads that aren't together as wide as what they read."""
         stream = self._shape(args[0], args[0].shape)[-1]
-        for key in ("q_proj_weight", "k_proj_weight", "v_proj_weight"):
-            notes = getattr(kwargs.get(key), "_coupling", None)
-            if isinstance(notes, Notes) and isinstance(stream, int):
-                where = Where("multi_head_attention_forward", self.operations.stack[-1])
-                self.record.integers.sites.append(Site(expression_of(stream), notes.axes[0], where))
+        told = [(kwargs.get(key), 0, stream) for key in ("q_proj_weight", "k_proj_weight", "v_proj_weight")]
+        # And it is told how wide that is.
+        told.append((args[0], -1, args[3] if len(args) > 3 else kwargs.get("embed_dim_to_check")))
+        where = Where("multi_head_attention_forward", self.operations.stack[-1])
+        for tensor, dim, width in told:
+            notes = getattr(tensor, "_coupling", None)
+            if isinstance(notes, Notes) and isinstance(width, int) and len(notes.axes[dim]) > 1:
+                self.record.integers.sites.append(Site(expression_of(width), notes.axes[dim], where))
 
     def _attribute(self, value: Any, args: Any) -> Any:
         return self._shape(args[0], value) if isinstance(value, torch.Size) else value
