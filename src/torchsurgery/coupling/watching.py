@@ -262,7 +262,9 @@ class Functions(TorchFunctionMode):
     def _as_wide_as_its_stream(self, args: Any, kwargs: Any) -> None:
         """`F.multi_head_attention_forward` refuses heads that aren't together as wide as what they read."""
         stream = self._shape(args[0], args[0].shape)[-1]
-        told = [(kwargs.get(key), 0, stream) for key in ("q_proj_weight", "k_proj_weight", "v_proj_weight")]
+        told: list[tuple[Any, int, Any]] = [
+            (kwargs.get(key), 0, stream) for key in ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+        ]
         # And it is told how wide that is.
         told.append((args[0], -1, args[3] if len(args) > 3 else kwargs.get("embed_dim_to_check")))
         where = Where("multi_head_attention_forward", self.operations.stack[-1])
