@@ -12,6 +12,7 @@ fuzzed, PyTorch is enough.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import multiprocessing
 import platform
@@ -44,6 +45,17 @@ def zoo(options: argparse.Namespace, folder: Path) -> str:
     from zoo import BUILDERS
 
     return f"{len(BUILDERS)} of {len(BUILDERS)} models" if found.returncode == 0 else found.stdout[-2000:]
+
+
+def every_model(options: argparse.Namespace, folder: Path) -> str:
+    """What zoo_keep.py has found, in hours, for every model of the zoo and all verbs that can be done to it."""
+    path = HERE / "results" / "zoo_keep.csv"
+    rows = list(csv.DictReader(line for line in path.read_text().splitlines() if not line.startswith("#")))
+    same = sum((row["tensors"], row["answers"], row["problem"]) == ("same", "same", "") for row in rows)
+    unread = sum(row["tensors"] == "same" and row["answers"] == "takes too long" for row in rows)
+    verbs = statistics.mean(len(row["verbs"].split()) for row in rows)
+    more = f", {unread} more whose answers take too long" if unread else ""
+    return f"{same} of {len(rows)} models{more}; {verbs:.1f} verbs each"
 
 
 def bases(options: argparse.Namespace, folder: Path) -> str:
@@ -140,6 +152,17 @@ def _is_refused(work: Callable[[], object]) -> bool:
     return False
 
 
+def tampered(options: argparse.Namespace, folder: Path) -> str:
+    """Saves of which a file was changed and every digest made right again."""
+    import tampering
+
+    found = tampering.run(options.tampered, options.seed)
+    for what in (found["foreign"] + found["imports"])[:3]:
+        print(*what, file=sys.stderr)
+    bad = f"{len(found['foreign'])} foreign errors, {len(found['imports'])} imports"
+    return f"{bad} in {found['tried']:,} (of which {found['loaded']:,} could be loaded)"
+
+
 def kills(options: argparse.Namespace, folder: Path) -> str:
     """`kill -9` at random moments of a process that saves one version after the other."""
     import crashing
@@ -221,9 +244,11 @@ def _hole(sink, tensors) -> None:
 
 CASES: dict[str, tuple[str, str, Callable[[argparse.Namespace, Path], str]]] = {
     "zoo": ("alter → save → load in a fresh process → the same bits", "every model", zoo),
+    "every": ("the same, all verbs that can be done, zoo_keep.py", "every model", every_model),
     "bases": ("a recipe on a wrong base", "all refused", bases),
     "fuzz": ("changed recipes: errors other than RecipeError, imports", "0", fuzz),
     "bits": ("changed files of a save", "all found", bits),
+    "tampered": ("changed saves whose digests are right", "0", tampered),
     "kills": ("kill −9 while saving", "0 mixed or lost", kills),
     "disk": ("no room at each shard", "0 mixed or lost", disk),
     "meta": ("load on meta of 7 billion parameters, 96 layers replaced", "< 2 s", seven_billion),
@@ -235,6 +260,7 @@ def main() -> None:
     parser.add_argument("--only", choices=CASES, help="one case, printed and not written")
     parser.add_argument("--fuzz", type=int, default=100_000, help="how many recipes are changed")
     parser.add_argument("--bits", type=int, default=10_000, help="how many bits are flipped")
+    parser.add_argument("--tampered", type=int, default=2_000, help="how many saves are changed, digests and all")
     parser.add_argument("--kills", type=int, default=200, help="how often a save is killed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="processes that change recipes")

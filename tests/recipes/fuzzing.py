@@ -103,6 +103,8 @@ def mutated(document, draw):
     """A document with some of its values changed, and its bytes."""
     changed = json.loads(json.dumps(document))
     for _ in range(draw.choice([1, 1, 1, 2, 4])):
+        if not changed:
+            break
         path = draw.choice(list(nodes(changed))[1:])
         above, key = at(changed, path[:-1]), path[-1]
         how = draw.randrange(6)
