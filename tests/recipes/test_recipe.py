@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from torch import nn
 
 import torchsurgery as ts
@@ -92,6 +93,26 @@ def test_arguments_that_were_altered_otherwise_are_found_before_they_are_saved(t
     assert not (tmp_path / "save").exists()
     setattr(layer, name, was)
     ts.save(model, tmp_path / "save")
+
+
+def tie(model):
+    model[2].weight = model[0].weight
+
+
+def persist(model):
+    model[0].register_buffer("scratch", torch.ones(2))
+
+
+@pytest.mark.parametrize("alter", [tie, persist, lambda m: m[0].register_buffer("kept", torch.ones(3))])
+def test_ties_and_buffers_that_were_altered_otherwise_are_found_before_they_are_saved(tmp_path, alter):
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+    model[0].register_buffer("scratch", torch.ones(2), persistent=False)
+    model[0].register_buffer("kept", torch.ones(2))
+    ts.replace(model, nn.ReLU, nn.GELU)
+    ts.recipe_of(model)
+    alter(model)
+    with pytest.raises(ts.RecipeError, match=r"^[02] was altered by other means"):
+        ts.save(model, tmp_path / "save")
 
 
 def test_trial_runs_leave_nothing():

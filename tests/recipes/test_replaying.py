@@ -206,3 +206,14 @@ def test_every_wrong_base_of_thirty_is_refused():
                 ts.plan(model).replay(recipe)
             refused += 1
     assert refused == 30 * 29
+
+
+def test_layers_that_are_made_again_are_referred_to_by_nobody():
+    """So that the objects there can become them, as when it was done first."""
+    model, other = (nn.Sequential(nn.Linear(2, 2), nn.ReLU()) for _ in range(2))
+    recipe = ts.replace(model, nn.ReLU, nn.GELU).recipe
+    act = other[1]
+    (change,) = ts.plan(other).replay(recipe, weights=False).changes
+    assert change.means == "the layer becomes the new one"
+    ts.plan(other).replay(recipe).apply()
+    assert other[1] is act and isinstance(act, nn.GELU)

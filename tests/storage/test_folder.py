@@ -146,3 +146,12 @@ def test_links_to_files_are_followed(tmp_path):
     for path in (tmp_path / "save").iterdir():
         (tmp_path / "links" / path.name).symlink_to(path)
     assert read(tmp_path / "links") == [b"weights 1 0", b"weights 1 1"]
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b'{"mine": 1}', b"\xff"])
+def test_a_damaged_save_is_not_overwritten(tmp_path, data):
+    (tmp_path / COMMIT).write_bytes(data)
+    with pytest.raises(ts.RecipeError, match="holds a damaged save, or somebody else's") as caught:
+        refuse_foreign(tmp_path)
+    assert caught.value.way_out == "choose a new folder, or remove this one"
+    assert (tmp_path / COMMIT).read_bytes() == data

@@ -23,6 +23,7 @@ from ..layers.converting import convert
 from ..layers.functional import spelling_of
 from ..origins import Computed, Initialised, Origin, Same
 from ..selection import Place
+from ..tree import Draft, every_module
 from .carrying import carry_over, has_hooks, settle
 from .guards import guard, label
 from .means import (
@@ -176,6 +177,8 @@ def fresh(
     shared: bool = False,
 ) -> Change:
     """The change for a layer with a state of its own."""
+    if not held:
+        _let_in(scene.draft, place.module, new)
     becomes = not held and can_become(scene, place, type(new))
     placement = by_becoming(scene, place, new) if becomes else by_putting(scene, place, new)
     old, standing = place.module, scene.draft.standing(place.module)
@@ -188,6 +191,26 @@ def fresh(
     if conversion is not None:
         steps += _refreshing(conversion, old, new)
     return with_steps(_change(scene, place, new, placement, conversion, kind), steps)
+
+
+def _let_in(draft: Draft, old: nn.Module, new: nn.Module) -> None:
+    """Let parts of the old layer that the new one took be those that an earlier edit of the plan has put there.
+
+    A conversion or a factory sees the model as it is: of an activation that was replaced, it takes the old one along.
+    """
+    if not old._modules or not new._modules:
+        return
+    inside = every_module(old)
+    later: dict[nn.Module, nn.Module] = {}
+    for module in inside:
+        drafted = draft.children(module)
+        for key, child in module._modules.items():
+            now = drafted.get(key)
+            if child is not None and now is not None and draft.standing(now) is not child:
+                later[child] = draft.standing(now)
+    if later:
+        for module in every_module(new) - inside:
+            module._modules.update({key: later[c] for key, c in module._modules.items() if c in later})
 
 
 def _change(

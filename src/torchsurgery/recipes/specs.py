@@ -32,9 +32,9 @@ PATH = r"[^\x00-\x1f]{0,1000}"
 _MOST_PRODUCT = 2**46
 _MOST_REPEATS = 4096
 # Arguments that say how often something is built: no tensor's size stands against them.
+_REPEATS = ("num_layers", "num_encoder_layers", "num_decoder_layers", "n_classes")
 # What a layer was made by that a recipe has told, while it lives: where a constructor's arguments leave no trace.
 _MADE_BY: weakref.WeakKeyDictionary[nn.Module, Any] = weakref.WeakKeyDictionary()
-_REPEATS = ("num_layers", "num_encoder_layers", "num_decoder_layers", "n_classes")
 
 
 # --- from a layer
@@ -226,7 +226,8 @@ class Building:
         made: object = _called(function, key, *first, **given)
         if not isinstance(made, nn.Module):
             raise RecipeError(f"{key} makes a {type(made).__name__}, and no layer.", expected="a layer", got=made)
-        if _is_whole(data["arguments"]):
+        # Of torch's and ours it can be read off the layer; and what is referred to can't become another.
+        if not key.startswith(("torch.nn.", "torchsurgery.")) and _is_whole(data["arguments"]):
             _MADE_BY[made] = data
         return made
 

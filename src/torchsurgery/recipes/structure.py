@@ -45,6 +45,8 @@ _PLAIN = (bool, int, float, str)
 _UNCHANGING = frozenset(_PLAIN)
 _NUMBERS = tuple(map(str, range(10_000)))
 _TIED = ", tied to "
+_UNSAVED = "unsaved buffer"
+_TIED_ONE = "a tensor that another layer has, too"
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,14 +95,23 @@ class Structure:
         return Structure(lines)
 
     def difference(self, other: Structure) -> tuple[str, str | None, str | None] | None:
-        """The first name at which they differ, with what stands there here and there; None where they are the same."""
+        """The first name at which they differ, with what stands there here and there; None where they are the same.
+
+        Buffers that no state dict has may have other shapes: what is put by for later, such as angles for all places
+        of a sequence, grows as a model runs.
+        """
         if self.text == other.text:
             return None
         for name, what in self.lines.items():
-            if what != other.lines.get(name):
+            if _lasting(what) != _lasting(other.lines.get(name)):
                 return name, what, other.lines.get(name)
-        more = next(name for name in other.lines if name not in self.lines)
-        return more, None, other.lines[more]
+        more = next((name for name in other.lines if name not in self.lines), None)
+        return None if more is None else (more, None, other.lines[more])
+
+
+def _lasting(what: str | None) -> str | None:
+    """A line without what changes as a model runs."""
+    return _UNSAVED if what and what.startswith(_UNSAVED) else what
 
 
 def structure_of(model: nn.Module, ties: bool = True) -> Structure:
@@ -165,6 +176,7 @@ def signature_of_model(model: nn.Module, modules: list[nn.Module] | None = None)
     found: list[Any] = []
     todo: list[nn.Module | None] = [model]
     seen: set[nn.Module] = set()
+    places: dict[int, tuple[int, str]] = {}
     while todo:  # written out, and one flat list, since there may be thousands
         module = todo.pop()
         if module is None or module in seen:
@@ -186,8 +198,13 @@ def signature_of_model(model: nn.Module, modules: list[nn.Module] | None = None)
         for key, parameter in state.get("_parameters", {}).items():
             found.append(key)
             found.append(parameter.shape if parameter.__class__ is nn.Parameter else _shape_of(parameter))
+            if parameter is not None and places.setdefault(id(parameter), place := (id(module), key)) != place:
+                found.append(_TIED_ONE)
         if buffers := state.get("_buffers"):
-            found.extend(buffers)
+            unsaved = state.get("_non_persistent_buffers_set", ())
+            for key, buffer in buffers.items():
+                found.append(key)
+                found.append("unsaved" if key in unsaved else _shape_of(buffer))
         if modules is not None:
             modules += [module] * (len(found) - len(modules))
     return found
@@ -298,7 +315,7 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor, str]]:
     unsaved = module._non_persistent_buffers_set
     for name, buffer in module._buffers.items():
         if buffer is not None:
-            yield name, buffer, f"{'unsaved buffer' if name in unsaved else 'buffer'} {_shape(buffer)}"
+            yield name, buffer, f"{_UNSAVED if name in unsaved else 'buffer'} {_shape(buffer)}"
 
 
 def _shape(tensor: Tensor) -> str:

@@ -171,7 +171,8 @@ def refuse_foreign(folder: Path) -> None:
         raise RecipeError(
             f"{folder} is a file, and a save is a folder.", name=str(folder), way_out='ts.save(model, "slim")'
         )
-    if (folder / COMMIT).is_file() and _committed(folder):
+    if (folder / COMMIT).is_file():
+        _refuse_damaged(folder)
         return
     foreign = sorted(path.name for path in folder.iterdir() if not _is_ours(path.name))
     if foreign:
@@ -182,6 +183,22 @@ def refuse_foreign(folder: Path) -> None:
             got=foreign,
             way_out="choose a new folder, or an empty one",
         )
+
+
+def _refuse_damaged(folder: Path) -> None:
+    """Raise if what is there can't be read: it may be somebody else's."""
+    try:
+        _committed(folder)
+    except RecipeError as error:
+        first, *rest = str(error).split("\n")
+        raise RecipeError(
+            f"{folder} holds a damaged save, or somebody else's {COMMIT}, which is not overwritten: {first}",
+            *(line.strip() for line in rest if line.strip() != error.way_out),
+            name=str(folder),
+            expected=error.expected,
+            got=error.got,
+            way_out="choose a new folder, or remove this one",
+        ) from error
 
 
 def _is_ours(name: str) -> bool:

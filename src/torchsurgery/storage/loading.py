@@ -145,7 +145,8 @@ def _refuse_other_tensors(save: Save, files: tuple[Written, ...], model: nn.Modu
             if there is None or name in found:
                 what = "twice" if name in found else "and the model has no such tensor"
                 raise RecipeError(f"{save.where(file)}: {name} is there, {what}.", name=name, got=name)
-            if slot.shape != tuple(there.tensor.shape) or not _is_alike(slot.dtype, there.tensor.dtype):
+            other_shape = there.saved and slot.shape != tuple(there.tensor.shape)
+            if other_shape or not _is_alike(slot.dtype, there.tensor.dtype):
                 raise RecipeError(
                     f"{save.where(file)}: {name} is not what the model has there.",
                     f"expected {_in_words(there.tensor.shape, there.tensor.dtype)}",
