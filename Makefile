@@ -37,6 +37,7 @@ format: $(VENV)/.check ## mend what `make check` finds, where that can be done b
 bench: $(VENV)/.bench ## measure, and rewrite the committed results
 	$(RUN) benchmarks/run.py $(ARGS)
 	$(if $(ARGS),,$(RUN) benchmarks/page.py)
+	$(if $(ARGS),,$(RUN) benchmarks/look.py)
 	$(if $(ARGS),,$(RUN) benchmarks/figures.py)
 
 zoo: $(VENV)/.zoo ## the models of torchvision, timm and transformers: rebuilt, pruned, kept; hours, goes on where it was

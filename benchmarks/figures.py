@@ -235,9 +235,9 @@ def _counts() -> Iterator[str]:
 
 
 def _others() -> Iterator[str]:
-    for title, name in (("Saved and built again", "keep.md"), ("The page of a model with 10,000 layers", "page.md")):
+    for name in ("keep.md", "look.md", "page.md"):
         lines = (RESULTS / name).read_text(encoding="utf-8").splitlines()
-        yield f"## {title}"
+        yield f"#{lines[0]}"
         yield "\n".join(line for line in lines if line.startswith("|"))
 
 
