@@ -27,6 +27,7 @@ from zoo_running import Study, carry_out, code_of
 import torchsurgery as ts
 from torchsurgery.choosing import Wish, choose
 from torchsurgery.coupling.groups import Coupling
+from torchsurgery.coupling.integers import Length, names_in
 from torchsurgery.coupling.joining import union
 from torchsurgery.edits import Prune
 from torchsurgery.origins import blocks_of
@@ -246,8 +247,10 @@ def zero_beside(tensor: Tensor, axis: int, entries: Any, axes: Mapping[int, Any]
 
 # --- what could have gone
 
-# What pins an axis whatever is done: the user, whole numbers, and what is no channel.
+# What pins an axis whatever is done: the user, whole numbers, what is no channel, and what goes by each entry's number:
+# waves of all frequencies (arange), tables that are read by products with it, Fourier transforms.
 _GIVEN = (
+    *("made by arange", "made by flip", "fft_"),
     *("the model's", "a tensor that is neither", "the table of an embedding", "index takes", "topk chooses"),
     *("it has one entry", "the kernel of", "positions of", "the gates of", "the number of experts", "stacked from"),
 )
@@ -256,18 +259,38 @@ _GIVEN = (
 def share_due(coupling: Coupling, model: nn.Module) -> float:
     """The share of parameters left if all axes were halved but for what is pinned for good reasons."""
     pinned = _reached_from(coupling, [r.what.startswith(_GIVEN) for r in coupling.record.ledger.reasons])
+    sized = _as_wide_as(coupling, pinned)
     parameters = dict(model.named_parameters())
     left = total = 0.0
     for name in coupling.record.leaves.keys() & parameters.keys():
-        shares = [_halved(axis, pinned) for axis in coupling.record.leaves[name]]
+        shares = [_halved(axis, pinned, sized) for axis in coupling.record.leaves[name]]
         total += parameters[name].numel()
         left += parameters[name].numel() * float(np.prod(shares))
     return left / max(total, 1)
 
 
-def _halved(axis: Any, pinned: Any) -> float:
-    fixed = float(pinned[np.where(axis > 0, axis, 0)][axis > 0].sum() + pinned[axis[axis <= 0]].sum())
+def _halved(axis: Any, pinned: Any, sized: Any) -> float:
+    atoms = axis[axis > 0]
+    fixed = float((pinned[atoms] | sized[atoms]).sum() + pinned[axis[axis <= 0]].sum())
     return (fixed + (len(axis) - fixed) / 2) / len(axis) if len(axis) > 1 else 1.0
+
+
+def _as_wide_as(coupling: Coupling, pinned: Any) -> Any:
+    """For each atom whether the code makes its axis as wide as a pinned one: heads · width is the stream."""
+    integers, classes = coupling.record.integers, coupling.classes
+    stays = {Length(number) for number, axis in enumerate(integers.lengths) if _is_all(pinned, axis)}
+    primes = np.zeros(classes.count, bool)
+    for site in integers.sites:
+        names = set(names_in(site.expression))
+        if names and names <= stays and len(classes.of(site.axis)) > 1:
+            primes[classes.primes_of(classes.of(site.axis))] = True
+    primes[classes.whole] = (primes[classes.primes] | (classes.primes == 0)).all(1)
+    primes[0] = False
+    return primes[classes.labels]
+
+
+def _is_all(pinned: Any, axis: Any) -> bool:
+    return len(axis) > 1 and bool(pinned[axis].all())
 
 
 def _reached_from(coupling: Coupling, good: list[bool]) -> Any:

@@ -152,7 +152,8 @@ Written by `make zoo` (benchmarks/zoo_report.py); do not edit. One row a model i
 - exact: of those where something goes over which nothing normalises, how many answer the same as with zeros in its
   place, in float64, to a relative error of 1e-9
 - share left: of the parameters, median; more left than need be: over 0.35, and over what the output, the input, tables
-  read by numbers and kernels pin (column `due`) by more than 0.03
+  read by numbers, Fourier transforms, kernels, and what the code makes as wide as such an axis, pin (column `due`) by
+  more than 0.03
 - ÷ forward: CPU time on one thread relative to one forward, median; transformers are tiny here, a forward takes 3 ms
 - Torch-Pruning: same inputs, ratio and pinned layers ignored, 30 seconds of CPU time; forward, shapes and gradients as
   above, something pruned, ties and modes kept. Whether it computes the right thing is not asked.

@@ -82,6 +82,34 @@ def test_shares_due_know_what_is_pinned(zoo):
     assert zoo.share_due(coupling, Twice()) == pytest.approx(sum(params.values()) / (40 + 144 + 136))
 
 
+def test_shares_due_know_what_is_as_wide_as_what_is_pinned(zoo):
+    class Attend(nn.Module):
+        """Heads · width is what the code reads off the stream, which is the output."""
+
+        def __init__(self):
+            super().__init__()
+            self.heads, self.q, self.out, self.inner = 3, nn.Linear(12, 12), nn.Linear(12, 12), nn.Linear(12, 12)
+
+        def forward(self, x):
+            n, length, width = x.shape
+            h = self.q(x).view(n, length, self.heads, -1).softmax(1).reshape(n, length, width)
+            return x + self.inner(self.out(h).relu())
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.attend = nn.Linear(5, 12), Attend()
+
+        def forward(self, x):
+            return self.attend(self.stem(x))
+
+    net = Net()
+    coupling = zoo.ts.trace(net, torch.randn(2, 4, 5))
+    # All stays but what goes from `out` to `inner`.
+    left = 5 * 12 + 12 + 12 * 12 + 12 + 6 * 12 + 6 + 12 * 6 + 12
+    assert zoo.share_due(coupling, net) == pytest.approx(left / (5 * 12 + 12 + 3 * (12 * 12 + 12)))
+
+
 def run(zoo, subject, measure, seconds=5):
     import zoo_running
 
