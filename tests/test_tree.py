@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from torchsurgery.tree import Draft, Slot, uncompiled
+from torchsurgery.tree import Draft, Slot, uncompiled, unwrapped
 
 
 class Shared(nn.Module):
@@ -134,3 +134,10 @@ def test_a_model_in_a_compiled_wrapper():
     net = nn.Sequential(nn.ReLU())
     assert uncompiled(torch.compile(net)) is net
     assert uncompiled(net) is net
+
+
+def test_the_model_in_its_wrappers():
+    inner = nn.Sequential(nn.Linear(2, 2))
+    assert unwrapped(inner) is inner
+    assert unwrapped(nn.DataParallel(inner)) is inner
+    assert unwrapped(torch.compile(nn.DataParallel(inner))) is inner

@@ -66,7 +66,7 @@ class Surgery:
             Recipe of 1 operation
               replace relu, layer1.0.relu and 7 more
         """
-        return history.recipe_of_one(self.model, self._record) if self._record is not None else Recipe()
+        return history.recipe_of_one(self._record) if self._record is not None else Recipe()
 
     @cached_property
     def changes(self) -> tuple[Change, ...]:
@@ -110,7 +110,7 @@ class Surgery:
         try:
             _restore_all(state.restores)
         finally:  # an interrupt is raised when all is restored
-            history.forget(self.model, state.entry)
+            history.forget(state.entry)
             self._state.clear()
             _follow_model(self.changes, state.where, now)
             _forget_graphs(self.model)
@@ -176,11 +176,8 @@ class Surgery:
         if not self._state:
             raise SurgeryError(f"this surgery on {self.model_name} has been undone already.")
         state = self._state[0]
-        if not history.is_last(self.model, state.entry):
-            raise SurgeryError(
-                f"a later surgery on {self.model_name} is still in force.",
-                way_out="undo that one first, the last comes first",
-            )
+        if (later := history.later(state.entry)) is not None:
+            raise _still_in_force(later)
         _refuse_if_moved(state.placed)
         return state
 
@@ -190,6 +187,19 @@ class Surgery:
     def _repr_html_(self) -> str:
         caption = repr(self).partition("\n")[0]
         return edits_shown(caption, self.planned, text.Side(self.before), text.Side(self.after))
+
+
+def _still_in_force(later: history.Entry) -> SurgeryError:
+    """Why a surgery can't be undone: another one, on the same model or on one that shares layers with it."""
+    root, held = later.root(), later.surgery and later.surgery()
+    name = type(root).__name__ if root is not None else "a model that is gone"
+    if held is not None:
+        what, way_out = repr(held).partition("\n")[0], "undo that one first, the last comes first"
+    else:
+        operations = later.record.operations if later.record is not None else ()
+        what = f"{', '.join(map(str, operations)) or 'what was done'}: nobody holds it any more, so it can't be undone"
+        way_out = "keep what each verb answers, as long as it may be undone:  done = ts.replace(model, …)"
+    return SurgeryError(f"a later surgery on {name} is still in force.", what, name=name, got=held, way_out=way_out)
 
 
 def perform(
@@ -223,7 +233,7 @@ def perform(
         placed = _refuse_if_stale(model, changes)
         steps = [step for change in changes for step in change.steps]
         steps += further
-        recording = None if operations is None else history.Recording(model, operations, changes)
+        recording = None if operations is None else history.Recording(model, operations, planned)
     restores: list[Restore] = []
     entry: history.Entry | None = None
     state: list[_State] = []
@@ -234,7 +244,8 @@ def perform(
                 step.apply()
             record = None if recording is None else recording.done()
             surgery = Surgery(model, tuple(planned), type(model).__name__, sizes, state, record)
-            entry = history.remember(model, _brought(changes), widths_changed, record, surgery)
+            following = [change.standing for change in changes if change.kind == "follow"]
+            entry = history.remember(model, _brought(changes), widths_changed, record, surgery, following)
             state.append(_State(restores, placed, entry, _whereabouts(model)))
         _forget_graphs(model)
         recount_buffers(model)
@@ -245,7 +256,7 @@ def perform(
     except BaseException:
         _restore_all(restores)
         if entry is not None:
-            history.forget(model, entry)
+            history.forget(entry)
             recount_buffers(model)
         raise
     return surgery

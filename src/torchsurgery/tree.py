@@ -219,6 +219,17 @@ def uncompiled(model: nn.Module) -> nn.Module:
     return inner
 
 
+# By name, since to import torch.distributed takes long.
+_WRAPPERS = {"OptimizedModule": "_orig_mod", "DistributedDataParallel": "module", "DataParallel": "module"}
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model itself, where `torch.compile`, DDP or DataParallel have put wrappers around it."""
+    while (key := _WRAPPERS.get(type(model).__name__)) and (inner := model._modules.get(key)) is not None:
+        model = inner
+    return model
+
+
 def _survey(draft: Draft) -> dict[nn.Module, Spots]:
     """Walk the tree, in the order of `named_modules(remove_duplicate=False)`, and gather each module's spots."""
     found: dict[nn.Module, Spots] = {draft.root: Spots(("",))}

@@ -1,5 +1,7 @@
 """Trap 14: DDP and FSDP2 on two processes, which record a model's Parameters when they are put around it."""
 
+import tempfile
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -113,6 +115,31 @@ def _ddp(rank):
 
 def test_trap_14_ddp(tmp_path):
     _run(_ddp, tmp_path)
+
+
+def _ddp_saved(rank):
+    net = _net()
+    ts.replace(net, "3", nn.Linear(8, 3))
+    model = DistributedDataParallel(net)
+    first = ts.replace(model, nn.ReLU, nn.SiLU)
+    ts.insert(net, nn.Dropout(0.1), after="1")
+    ts.wrap(net[2], "0", nn.Sequential)
+    assert [op.names for op in ts.recipe_of(model).operations] == [("3",), ("1",), ("1",), ("2.0",)]
+    x = torch.randn(3, 4)
+    for given in (model, net):
+        with tempfile.TemporaryDirectory() as folder:
+            ts.save(given, folder, base=_net)
+            assert torch.equal(ts.load(folder, base=_net).eval()(x), net.eval()(x))
+    try:
+        first.undo()
+    except ts.SurgeryError as error:
+        assert "still in force" in str(error) and "wrap 0" in str(error), error
+    else:
+        raise AssertionError("it was undone")
+
+
+def test_trap_14_what_was_done_through_ddp_is_saved(tmp_path):
+    _run(_ddp_saved, tmp_path)
 
 
 def _sharded(*, edit=None):

@@ -17,7 +17,7 @@ from ..models import build
 from ..plans import Plan, plan
 from ..randomness import random_state_kept
 from ..recipes import Recipe
-from ..tree import uncompiled
+from ..tree import unwrapped
 from .slots import Emptied, slots_of, strays
 
 Base: TypeAlias = "nn.Module | Callable[[], nn.Module] | str | os.PathLike[str]"
@@ -63,7 +63,7 @@ def prepared(base: Base | None, structure_only: bool) -> Prepared:
         RecipeError: if it is none of these.
     """
     if isinstance(base, nn.Module):
-        model = uncompiled(base)
+        model = unwrapped(base)
         first = next((slot.tensor.device for slot in slots_of(model).values()), None)
         return Prepared(model, first, Emptied(model))
     builder = _builder(base)
@@ -120,4 +120,4 @@ def _refuse_arguments(builder: Callable[..., Any]) -> None:
 def _model(found: Any) -> nn.Module:
     if not isinstance(found, nn.Module):
         raise RecipeError(f"the base's builder gives a {type(found).__name__}, and no model.", got=found)
-    return uncompiled(found)
+    return unwrapped(found)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..errors import RecipeError
 from ..recipes import values
 from ..recipes.strict import Field, canonical, read_json
-from ..tree import refuse_no_model, uncompiled
+from ..tree import refuse_no_model, unwrapped
 from .folder import Transaction, opened
 from .given import folder_of, refuse_no_optimizer, refuse_no_state
 from .tensors import NAMES, read_tensors, write_tensors
@@ -156,7 +156,7 @@ def load_training(folder: str | Path, model: nn.Module, *, optimizer: Any = None
         refuse_no_optimizer(optimizer)
         if "optimizer" not in members:
             raise RecipeError(f"{folder}: no optimizer was saved there.", way_out="ts.save(…, optimizer=optimizer)")
-        _bring(members["optimizer"], tensors, uncompiled(model), optimizer)
+        _bring(members["optimizer"], tensors, unwrapped(model), optimizer)
     return found  # type: ignore[no-any-return]
 
 

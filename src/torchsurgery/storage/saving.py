@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import RecipeError
-from ..history import recipe_of, refuse_unknown_past
+from ..history import recipe_from, recipe_of, refuse_unknown_past
 from ..layers.building import tensors_of
 from ..origins import Grown, Initialised, Origin
 from ..plans import Plan
@@ -20,7 +20,7 @@ from ..plans.replaying import refuse_other
 from ..progress import work
 from ..recipes import Recipe
 from ..recipes.structure import structure_of
-from ..tree import refuse_no_model, uncompiled
+from ..tree import refuse_no_model, unwrapped
 from . import moments
 from .bases import Base, prepared, replayed
 from .contents import About, Contents, State, refuse_unreadable, write_contents
@@ -81,15 +81,16 @@ def save(
         return
     refuse_no_model(model)
     refuse_foreign(folder)
-    model = uncompiled(model)
+    model = unwrapped(model)
     if recipe is None and base is None:
         refuse_unknown_past(model)
+    own = recipe is None
     recipe = recipe_of(model) if recipe is None else _of_this(recipe, model)
     slots = slots_of(model)
     refuse_unsavable(model, slots)
     refuse_unreadable(recipe)
     if base is not None:
-        _prove(recipe, base)
+        recipe = _proven(recipe, base, model if own else None)
     contents = Contents(recipe, State.of(model), About.of(model, base if isinstance(base, str) else None))
     of_training = moments.written(model, optimizer, state)
     with transaction(folder) as under_way:
@@ -117,13 +118,16 @@ def _of_this(recipe: Recipe, model: nn.Module) -> Recipe:
     return replace(recipe, result=now)
 
 
-def _prove(recipe: Recipe, base: Base) -> None:
-    """Raise if the recipe doesn't lead from this base to the model."""
+def _proven(recipe: Recipe, base: Base, model: nn.Module | None = None) -> Recipe:
+    """The recipe, if it leads from this base to the model; where a builder alters parts itself, what was done since."""
     fresh = prepared(base, structure_only=True)
     try:
+        if model is not None:
+            recipe = recipe_from(model, recipe, structure_of(fresh.model, ties=False))
         with replayed(fresh.model, recipe).in_force() as rebuilt:
             assert recipe.result is not None
             refuse_other(recipe.result, structure_of(rebuilt), type(rebuilt).__name__, "the model when it is rebuilt")
+        return recipe
     finally:
         fresh.restore()
 
@@ -134,7 +138,7 @@ def _save_plan(given: Plan, folder: Path, base: Base | None) -> None:
         recipe = replace(recipe, result=structure_of(altered))
     refuse_unreadable(recipe)
     if base is not None:
-        _prove(recipe, base)
+        _proven(recipe, base)
     about = About.of(given.draft.model, base if isinstance(base, str) else None)
     values = dict(_values(given))
     with transaction(folder) as under_way:
