@@ -95,6 +95,19 @@ def test_pruning(listener):
     assert all(total == done for _, total, _, done in listener.of("applying"))
 
 
+def test_looking_and_tracing_by_modules(listener):
+    model = net()
+    ts.inspect(model, X)
+    ts.trace(model, X)
+    assert listener.heard == [["counting", 5, "", 5], ["tracing", 5, "", 5]]
+
+
+def test_a_report_by_its_runs(listener, tmp_path):
+    ts.replace(net(), nn.ReLU, nn.GELU).report(tmp_path / "page.html", X)
+    ((_, total, _, done),) = listener.of("timing")
+    assert 2 <= done <= total
+
+
 def test_saving_and_loading_by_bytes(listener, tmp_path):
     model = net()
     ts.replace(model, nn.ReLU, nn.GELU)

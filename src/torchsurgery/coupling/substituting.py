@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
+from ..progress import work
 from ..randomness import random_state_kept
 from .atoms import Axis, Ledger
 from .attention import Attention, is_plain_attention
@@ -153,8 +154,12 @@ def _own_axes(ledger: Ledger, tensor: Tensor, shape: torch.Size) -> list[Axis]:
 @contextmanager
 def naming_modules(names: Mapping[nn.Module, str], operations: Operations) -> Iterator[None]:
     """A block in which it is known whose forward runs."""
+    seen: set[nn.Module] = set()
 
     def enter(module: nn.Module, args: Any) -> None:
+        if module not in seen:
+            seen.add(module)
+            advance(1)
         operations.stack.append(names.get(module, operations.stack[-1]))
         operations.innermost = operations.stack[-1]
 
@@ -167,7 +172,8 @@ def naming_modules(names: Mapping[nn.Module, str], operations: Operations) -> It
 
     handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
     try:
-        yield
+        with work("tracing", len(names)) as advance:
+            yield
     finally:
         for handle in handles:
             handle.remove()

@@ -22,6 +22,7 @@ from ..coupling.shortcuts import MULTIPLYING, Shortcut, shortcut_for
 from ..coupling.substituting import kept, lay_in_tensors, plain_kernels, stand_in
 from ..errors import TraceError
 from ..inputs import Arguments
+from ..progress import Advance, unheard, work
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -38,8 +39,8 @@ class Watch:
         outputs: The shapes of what each answered first.
     """
 
-    def __init__(self, names: Mapping[nn.Module, str], counter: FlopCounterMode) -> None:
-        self.names, self.counter = names, counter
+    def __init__(self, names: Mapping[nn.Module, str], counter: FlopCounterMode, advance: Advance = unheard) -> None:
+        self.names, self.counter, self.advance = names, counter, advance
         self.running: list[nn.Module] = []
         self.innermost: nn.Module | None = None
         self.macs: Counter[nn.Module] = Counter()
@@ -58,6 +59,8 @@ class Watch:
         """A forward begins."""
         if module in self.names:
             self._book()
+            if not self.calls[module]:
+                self.advance(1)
             self.running.append(module)
             self.innermost = module
             self.calls[module] += 1
@@ -93,7 +96,14 @@ def run(model: nn.Module, arguments: Arguments) -> Watch:
 def _one_run(model: nn.Module, arguments: Arguments, on_meta: bool) -> Watch:
     names: dict[nn.Module, str] = {module: name for name, module in model.named_modules()}
     record, counter = Record(), FlopCounterMode(display=False)
-    watch = Watch(names, counter)
+    with work("counting", len(names)) as advance:
+        watch = Watch(names, counter, advance)
+        _watched(model, arguments, on_meta, watch, record)
+    return watch
+
+
+def _watched(model: nn.Module, arguments: Arguments, on_meta: bool, watch: Watch, record: Record) -> None:
+    names = watch.names
     try:
         with kept(names, record), plain_kernels(), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -101,11 +111,10 @@ def _one_run(model: nn.Module, arguments: Arguments, on_meta: bool) -> Watch:
                 module.__dict__["training"] = False
             lay_in_tensors(record, names, on_meta)
             args, kwargs = tree_map(lambda v: stand_in(v, on_meta) if isinstance(v, Tensor) else v, arguments)
-            with counter, _watching(watch), Uncounted():
+            with watch.counter, _watching(watch), Uncounted():
                 model(*args, **kwargs)
     except Exception as error:
         raise _failure(model, names[watch.innermost] if watch.innermost is not None else "", error) from error
-    return watch
 
 
 class Uncounted(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..checks.observing import observed, tensors_in
 from ..checks.trials import Trial
 from ..inputs import Arguments
+from ..progress import work
 
 # Enters a model in one of its two states.
 State: TypeAlias = Callable[[], AbstractContextManager[nn.Module]]
@@ -72,10 +73,12 @@ def run_both(before: State, after: State, inputs: Arguments) -> tuple[Run, Run]:
     """
     gathering = _Gathering(inputs), _Gathering(inputs)
     begun = time.perf_counter()
-    while gathering[1].rounds < _ROUNDS and (time.perf_counter() - begun < _SECONDS or not gathering[1].rounds):
-        for state, own in zip((before, after), gathering, strict=True):
-            with state() as model:
-                own.once_more(model)
+    with work("timing", 2 * _ROUNDS) as advance:
+        while gathering[1].rounds < _ROUNDS and (time.perf_counter() - begun < _SECONDS or not gathering[1].rounds):
+            for state, own in zip((before, after), gathering, strict=True):
+                with state() as model:
+                    own.once_more(model)
+                advance(1)
     first, second = (Run(own.answers, own.seconds, own.rounds, own.device) for own in gathering)
     return first, second
 

@@ -16,8 +16,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     """Show the model; exit code 0."""
     source = source_of(arguments, terminal)
     names = _selected(source, arguments.select)
-    with terminal.busy("counting"):
-        stats, remark = _measured(source)
+    stats, remark = _measured(source)
     terminal.data({"model": source.name, **stats_document(stats)})
     terminal.show(f"inspect {source.name}   {text.input_line(stats.inputs, stats.device)}\n")
     depth = None if arguments.all else arguments.depth
