@@ -19,15 +19,15 @@ def test_time(seconds, told):
 @pytest.mark.parametrize(
     ("work", "told"),
     [
-        (Work("x", 8, "", 3, 0), "3/8 · 1.5/s · 4 s left"),
+        (Work("x", 8, "", 3, 0), "4 s left · 3/8 · 1.5/s"),
         (Work("x", 8, "", 0, 0), "2 s"),
         (Work("x", None, "", 0, 0), "2 s"),
-        (Work("x", None, "", 300, 0), "300 · 150/s · 2 s"),
-        (Work("x", 4, "", 5, 0), "5 · 2.5/s · 2 s"),  # more than was expected
-        (Work("x", 8, "", 8, 0), "8/8 · 4/s · 2 s"),
-        (Work("x", 46_800_000, "B", 23_400_000, 0), "23.4 MB of 46.8 MB · 11.7 MB/s · 2 s left"),
-        (Work("x", 304_000_000, "params", 152_000_000, 0), "152.0 M of 304.0 M params · 76.00 M/s · 2 s left"),
-        (Work("x", None, "params", 2000, 0), "2.000 k params · 1.000 k/s · 2 s"),
+        (Work("x", None, "", 300, 0), "2 s · 300 · 150/s"),
+        (Work("x", 4, "", 5, 0), "2 s · 5 · 2.5/s"),  # more than was expected
+        (Work("x", 8, "", 8, 0), "2 s · 8/8 · 4/s"),
+        (Work("x", 46_800_000, "B", 23_400_000, 0), "2 s left · 23.4 MB of 46.8 MB · 11.7 MB/s"),
+        (Work("x", 304_000_000, "params", 152_000_000, 0), "2 s left · 152.0 M of 304.0 M params · 76.00 M/s"),
+        (Work("x", None, "params", 2000, 0), "2 s · 2.000 k params · 1.000 k/s"),
     ],
 )
 def test_words(work, told):
@@ -51,8 +51,8 @@ def shown(**how):
 def test_the_innermost_has_a_line():
     lines = shown(drawn=False, delay=0.1, every=0.1).splitlines()
     assert lines[0] == "outer: 1 s"
-    assert lines[-1].startswith("inner: 2/4 · ")
-    assert lines[-1].endswith(" s left")
+    assert lines[-1].startswith("inner: 1 s left · 2/4 · ")
+    assert lines[-1].endswith("/s")
 
 
 def test_nothing_is_written_of_what_is_short():

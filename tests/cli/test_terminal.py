@@ -135,7 +135,6 @@ def test_progress_is_shown_when_it_takes_a_while(screens):
             advance(1)
     assert "planning" in err.shown
     assert "/8 · " in err.shown
-    assert "/s · " in err.shown
     assert " s left" in err.shown
 
 

@@ -36,15 +36,14 @@ class Work:
     begun: float = field(default_factory=time.monotonic)
 
     def words(self, now: float) -> str:
-        """`3/8 · 2.1/s · 2 s left`; where the end isn't known, for how long already."""
+        """`2 s left · 3/8 · 2.1/s`; where the end isn't known, for how long already."""
         taken = now - self.begun
         if not self.done or not taken:
             return in_time(taken)
         rate = self.done / taken
         left = 0.0 if self.total is None else (self.total - self.done) / rate
-        return (
-            f"{self._counted()} · {self._in_words(rate)}/s · {f'{in_time(left)} left' if left > 0 else in_time(taken)}"
-        )
+        time = f"{in_time(left)} left" if left > 0 else in_time(taken)
+        return f"{time} · {self._counted()} · {self._in_words(rate)}/s"
 
     def _counted(self) -> str:
         unit = "" if self.unit in ("", "B") else f" {self.unit}"
