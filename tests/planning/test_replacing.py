@@ -433,29 +433,3 @@ def test_what_an_insertion_has_left_is_not_the_layer():
     assert net[0].layer.bias is None
     ts.replace(net, ts.select(net, ts.Inserted, "0"), nn.Linear(2, 2))
     assert type(net[0]) is nn.Linear
-
-
-@pytest.mark.parametrize("later", ["fold", "freeze", "factory"])
-@pytest.mark.parametrize("share", [False, True])
-def test_parts_that_go_along_are_those_that_an_earlier_edit_has_put(later, share):
-    """What is left of timm's norms is their activation: the new one, whether it is another object or not."""
-    import timm
-
-    net, x = timm.create_model("test_byobnet").eval(), torch.randn(1, 3, 32, 32)
-    plan = ts.plan(net, x).replace(nn.ReLU, nn.Mish(), share=share)
-    if later == "fold":
-        plan = plan.fold(x)
-    elif later == "freeze":
-        plan = ts.freeze_norms(plan)
-    else:
-        norms = ts.select(net, where=lambda name, module: type(module).__name__ == "BatchNormAct2d")
-        plan = plan.replace(norms, lambda old: nn.Sequential(nn.Identity(), old.act))
-    acting = sum(isinstance(module, nn.ReLU) for module in net.modules())
-    before = portrait(net)
-    done = plan.apply()
-    assert not any(isinstance(module, nn.ReLU) for module in net.modules())
-    found = [module for module in net.modules() if isinstance(module, nn.Mish)]
-    assert len(found) == (1 if share else acting)
-    net(x)
-    done.undo()
-    assert portrait(net) == before

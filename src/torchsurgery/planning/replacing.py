@@ -23,7 +23,6 @@ from ..layers.converting import convert
 from ..layers.functional import spelling_of
 from ..origins import Computed, Initialised, Origin, Same
 from ..selection import Place
-from ..tree import Draft, every_module
 from .carrying import carry_over, has_hooks, settle
 from .guards import guard, label
 from .means import (
@@ -36,6 +35,7 @@ from .means import (
     shell,
     stand_ins,
 )
+from .parts import as_drafted, let_in
 from .retyping import Retyped
 from .scene import Scene
 from .watching import watch
@@ -72,7 +72,7 @@ def _replace(scene: Scene, place: Place, edit: Replace, first: bool) -> Change:
         return _by_class(scene, place, edit.new, edit.arguments)
     converter = cast(Any, edit.new)
     if isinstance(converter, Converter):
-        return by_conversion(scene, place, converter(place.module, place.name))
+        return by_conversion(scene, place, converter(as_drafted(scene.draft, place.module), place.name))
     if isinstance(edit.new, nn.Module):
         return _by_instance(scene, place, edit, edit.new, first)
     refuse_no_factory(place, edit.new)
@@ -80,7 +80,7 @@ def _replace(scene: Scene, place: Place, edit: Replace, first: bool) -> Change:
 
 
 def _by_class(scene: Scene, place: Place, kind: type[nn.Module], arguments: Mapping[str, Any]) -> Change:
-    old = place.module
+    old = as_drafted(scene.draft, place.module)
     # That a subclass is to be converted as its base was settled by the guard: it was asked for by its own class.
     change = by_conversion(scene, place, convert(old, kind, arguments, accept_subclass=place.asked is type(old)))
     # What is exact without having been given a width takes what is there in another shape, such as a map unflattened.
@@ -91,7 +91,7 @@ def _by_class(scene: Scene, place: Place, kind: type[nn.Module], arguments: Mapp
 
 def by_conversion(scene: Scene, place: Place, conversion: Conversion) -> Change:
     """The change for a layer that comes of a conversion."""
-    old = place.module
+    old = as_drafted(scene.draft, place.module)
     if conversion.adopts and can_become(scene, place, conversion.new):
         new = shell(old, conversion.new)
         return _change(scene, place, new, by_retyping(scene, place, new), conversion)
@@ -178,7 +178,7 @@ def fresh(
 ) -> Change:
     """The change for a layer with a state of its own."""
     if not held:
-        _let_in(scene.draft, place.module, new)
+        let_in(scene.draft, place.module, new)
     becomes = not held and can_become(scene, place, type(new))
     placement = by_becoming(scene, place, new) if becomes else by_putting(scene, place, new)
     old, standing = place.module, scene.draft.standing(place.module)
@@ -189,28 +189,8 @@ def fresh(
         steps += stand_ins(scene, new)
     steps += settle(new, standing, scene.reference(place), scene.present, scene.tensors)
     if conversion is not None:
-        steps += _refreshing(conversion, old, new)
+        steps += _refreshing(conversion, as_drafted(scene.draft, old), new)
     return with_steps(_change(scene, place, new, placement, conversion, kind), steps)
-
-
-def _let_in(draft: Draft, old: nn.Module, new: nn.Module) -> None:
-    """Let parts of the old layer that the new one took be those that an earlier edit of the plan has put there.
-
-    A conversion or a factory sees the model as it is: of an activation that was replaced, it takes the old one along.
-    """
-    if not old._modules or not new._modules:
-        return
-    inside = every_module(old)
-    later: dict[nn.Module, nn.Module] = {}
-    for module in inside:
-        drafted = draft.children(module)
-        for key, child in module._modules.items():
-            now = drafted.get(key)
-            if child is not None and now is not None and draft.standing(now) is not child:
-                later[child] = draft.standing(now)
-    if later:
-        for module in every_module(new) - inside:
-            module._modules.update({key: later[c] for key, c in module._modules.items() if c in later})
 
 
 def _change(
@@ -227,7 +207,7 @@ def _change(
     return Change(
         "replace",
         place.names,
-        old,
+        old if (seen := as_drafted(scene.draft, place.module)) is place.module else seen,
         new,
         placement.standing,
         placement.steps,
