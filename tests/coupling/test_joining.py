@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchsurgery.coupling.atoms import Ledger
-from torchsurgery.coupling.joining import components, joined, union
+from torchsurgery.coupling.joining import components, joined, once, tallied, union
 
 
 def test_union_gives_the_smallest_member():
@@ -73,3 +73,11 @@ def test_as_entry_by_entry(data):
     for place, length in data.draw(st.lists(st.tuples(places, st.integers(1, 4)), max_size=3)):
         ledger.freeze(axes[place] if length == 4 else axes[place][:length], "because")
     assert components(ledger).tolist() == one_by_one(ledger).tolist()
+
+
+@given(st.lists(st.integers(-5, 5)))
+def test_each_number_once_and_how_often(numbers):
+    given = np.array(numbers, np.int64)
+    values, counts = np.unique(given, return_counts=True)
+    assert once(given).tolist() == tallied(given)[0].tolist() == values.tolist()
+    assert tallied(given)[1].tolist() == counts.tolist()

@@ -46,6 +46,7 @@ class Choice:
         self.bundles = Bundles(coupling)
         self.left: dict[str, str] = {}
         self.trials = _MOST_TRIALS
+        self._last: Remains | None = None
         self.kept = self._ignored()
 
     def cut(self) -> Chosen:
@@ -56,8 +57,14 @@ class Choice:
             Unaligned: if a shuffle stands in the way of losing other channels in each of its rows.
         """
         dead = self.repaired(self.chosen(), free=self.wish.layers is None)
-        remains = Remains(self.coupling, dead)
+        remains = self.remains(dead)
         return Chosen(remains.cut(self.left, orders(self.coupling, remains)), dead, self.coupling)
+
+    def remains(self, dead: Flags) -> Remains:
+        """What is left when these die; of the same ones it is not worked out twice in a row."""
+        if self._last is None or self._last.dead is not dead:
+            self._last = Remains(self.coupling, dead)
+        return self._last
 
     def chosen(self) -> Flags:
         """The prime classes that are to die."""
@@ -113,7 +120,7 @@ class Choice:
         """Revive what must not go after all; where the user has named the layer, refuse instead."""
         dead = dead & ~self.kept
         for _ in range(_MOST_REPAIRS):
-            remains = Remains(self.coupling, dead)
+            remains = self.remains(dead)
             revived = self._to_revive(remains)
             if revived is None:
                 return dead

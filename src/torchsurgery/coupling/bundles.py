@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
 
 import numpy as np
 
 from .atoms import Axis
 from .groups import Coupling
 from .integers import Expression
+from .joining import once
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class Bundles:
 
     def of(self, primes: Axis) -> list[Bundle]:
         """The bundles of some prime classes."""
-        numbers = {self._number[self._find(int(f))] for f in np.unique(self.families.number[primes]) if f >= 0}
+        numbers = {self._number[self._find(int(f))] for f in once(self.families.number[primes]) if f >= 0}
         return [self.all[number] for number in sorted(numbers)]
 
     def one_of_each_product(self, bundles: Sequence[Bundle], cost: Callable[[Bundle], float | None]) -> list[Bundle]:
@@ -148,7 +148,7 @@ class Bundles:
                 self._root[two] = one
 
     def _only_family(self, axis: Axis) -> int | None:
-        families = np.unique(self.families.number[self.coupling.classes.of(axis)])
+        families = once(self.families.number[self.coupling.classes.of(axis)])
         one = len(families) == 1 and families[0] >= 0 and len(self.families.lists[families[0]]) == len(axis)
         return int(families[0]) if one else None
 
@@ -159,7 +159,7 @@ class Bundles:
             if self.coupling.again is None or not is_even or not all(map(self.families.is_plain, parts)):
                 self._tie(parts)
                 continue
-            families = np.unique(np.concatenate([self._families_of(part) for part in parts]))
+            families = once(np.concatenate([self._families_of(part) for part in parts]))
             first = self._find(int(families[0]))
             for other in families[1:]:
                 one, two = sorted((first, self._find(int(other))))
@@ -229,12 +229,12 @@ class Bundles:
         asked: set[tuple[int, int]] = set()
         for axis in self._product_axes():
             classes = self.coupling.classes.of(axis)
-            here = sorted(b.number for b in self.of(self.coupling.classes.primes_of(classes)))
-            for one, other in combinations(here, 2):
-                if other in self._multiplied[one] and (one, other) not in asked:
-                    asked.add((one, other))
-                    inner, outer = sorted((one, other), key=lambda number: -self._runs(classes, number))
-                    found[inner].add(outer)
+            here = {b.number for b in self.of(self.coupling.classes.primes_of(classes))}
+            pairs = {(one, other) for one in here for other in self._multiplied[one] & here if one < other}
+            for one, other in sorted(pairs - asked):
+                inner, outer = sorted((one, other), key=lambda number: -self._runs(classes, number))
+                found[inner].add(outer)
+            asked |= pairs
         return found
 
     def _product_axes(self) -> Iterator[Axis]:

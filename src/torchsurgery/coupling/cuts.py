@@ -95,6 +95,18 @@ class Remains(Numbers):
             known = self._counts[id(axis)] = axis, int(np.count_nonzero(self.flags(axis)))
         return known[1]
 
+    def attributes(self) -> dict[Attribute, int]:
+        """Integers of the code that must change, worked out once.
+
+        Raises:
+            Unsolved: if there is no value for one of them.
+        """
+        return self._attributes
+
+    @cached_property
+    def _attributes(self) -> dict[Attribute, int]:
+        return super().attributes()
+
     def emptied(self) -> tuple[str, int] | None:
         """A tensor and its axis of which nothing would be left, if there is one."""
         places, leaves = self.uses.places, self.coupling.record.leaves

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from .atoms import Axis
-from .joining import joined
+from .joining import joined, once, tallied
 from .rules import Record
 from .solving import Classes, Flags
 
@@ -52,7 +52,7 @@ class Uses:
         places = np.broadcast_to(place[deep][:, None], columns.shape)
         pairs = np.concatenate([place[~deep], places[columns > 0]]) * classes.count
         pairs += np.concatenate([labels[~deep], columns[columns > 0]])
-        pairs, self.times = np.unique(pairs, return_counts=True)
+        pairs, self.times = tallied(pairs)
         self.place, self.prime = np.divmod(pairs, classes.count)
 
     def classes_of(self, place: int) -> Axis:
@@ -151,7 +151,7 @@ class Families:
     def counts(self) -> tuple[Axis, Axis, Axis]:
         """Which families are found in which axes, and how many classes of each: place, family, number."""
         pairs = self.uses.place * np.int64(len(self.lists) + 1) + self.number[self.uses.prime]
-        pairs, numbers = np.unique(pairs, return_counts=True)
+        pairs, numbers = tallied(pairs)
         place, family = np.divmod(pairs, len(self.lists) + 1)
         return place, family, numbers
 
@@ -164,9 +164,9 @@ class Families:
 
     def reached(self, channels: Axis) -> list[int]:
         """The axes of tensors that some channels reach into, by their numbers in the model's order."""
-        families = np.unique(self.number[channels])
+        families = once(self.number[channels])
         found = [self._places[family] for family in families[families >= 0]]
-        places: list[int] = (found[0] if len(found) == 1 else np.unique(joined(found))).tolist()
+        places: list[int] = (found[0] if len(found) == 1 else once(joined(found))).tolist()
         return places
 
     @cached_property
@@ -176,7 +176,7 @@ class Families:
         for parts in self.balanced:
             if all(map(self.is_plain, parts)):
                 first: dict[bytes, int] = {}
-                for family in np.unique(self.number[self.primes_of(np.concatenate(parts))]).tolist():
+                for family in once(self.number[self.primes_of(np.concatenate(parts))]).tolist():
                     if family >= 0:
                         found[family] = first.setdefault(self._places[family].tobytes(), family)
         return found

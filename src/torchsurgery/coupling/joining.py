@@ -81,6 +81,23 @@ def joined(axes: Sequence[Axis]) -> Axis:
     return np.concatenate([np.zeros(0, np.int64), *axes])
 
 
+def once(numbers: Axis) -> Axis:
+    """Each number once, in order: as `np.unique`, in a fraction of its time where they are in order already."""
+    return numbers if bool((numbers[1:] > numbers[:-1]).all()) else tallied(numbers)[0]
+
+
+def tallied(numbers: Axis) -> tuple[Axis, Axis]:
+    """Each number once, in order, and how often it is there."""
+    if not (numbers[1:] >= numbers[:-1]).all():
+        numbers = np.sort(numbers)
+    is_last = np.ones(len(numbers), bool)
+    np.not_equal(numbers[1:], numbers[:-1], out=is_last[:-1])
+    ends = is_last.nonzero()[0]
+    counts = ends + 1
+    counts[1:] -= counts[:-1].copy()
+    return numbers[ends], counts
+
+
 def union(parent: Axis, one: Axis, other: Axis) -> Axis:
     """Components after joining pairs, given those before; each component is called by its smallest member."""
     while True:

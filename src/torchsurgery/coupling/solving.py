@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from .atoms import Axis, Ledger, Product, Where
 from .columns import determines, distinct, leaders, linked, one_pattern, paired, rows_in, side_by_side
-from .joining import components, joined, union
+from .joining import components, joined, once, union
 
 Flags = npt.NDArray[np.bool_]
 _MOST_ROUNDS = 500
@@ -92,12 +92,12 @@ class Classes:
 
     def primes_of(self, classes: Axis) -> Axis:
         """The prime classes, each once and in order, on which the given ones depend."""
-        classes = np.unique(classes)
+        classes = once(classes)
         row = self.row_of[classes]
         composite = row >= 0
         if not composite.any():
             return classes[classes > 0]
-        found = np.unique(np.concatenate([classes[~composite], self.primes[row[composite]].reshape(-1)]))
+        found = once(np.concatenate([classes[~composite], self.primes[row[composite]].reshape(-1)]))
         return found[found > 0]
 
     @cached_property
