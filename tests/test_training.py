@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+import transformers
 from torch import nn
 
 import torchsurgery as ts
 from sameness import portrait
+from torchsurgery import training
 
 
 class Fused(nn.Linear):
@@ -112,6 +114,96 @@ def test_adams_two_moments_and_step_move_with_the_kernel():
     assert state["exp_avg_sq"].sum().item() == pytest.approx(0.001)
     assert state["step"].item() == 1
     stepped(optimizer)
+
+
+ADAFACTORS = {
+    "torch": lambda p: torch.optim.Adafactor(p, lr=0.01),
+    "transformers": lambda p: transformers.Adafactor(p, lr=0.01, relative_step=False, beta1=0.9),
+}
+adafactors = pytest.mark.parametrize("make", ADAFACTORS.values(), ids=ADAFACTORS)
+
+
+def factors(optimizer, parameter):
+    """What is kept of rows and columns, each as it stands along its own axis."""
+    state = optimizer.state[parameter]
+    return [state[key] for key in state if "row" in key or "col" in key]
+
+
+def learnt(net, make, x):
+    optimizer = make(net.parameters())
+    for _ in range(3):
+        optimizer.zero_grad()
+        net(x).square().mean().backward()
+        optimizer.step()
+    return optimizer
+
+
+@adafactors
+@pytest.mark.parametrize("width", [6, 12, 9], ids=["square", "wide", "tall"])
+def test_adafactors_rows_and_columns_are_sliced(make, width):
+    net, x = nn.Sequential(nn.Linear(9, width), nn.ReLU(), nn.Linear(width, 4)), torch.randn(5, 9)
+    optimizer = learnt(net, make, x)
+    first, second = (factors(optimizer, net[i].weight) for i in (0, 2))
+    done = ts.prune(net, "0", 2, example_inputs=x, optimizer=optimizer)
+    kept = done.planned[0].edit.kept["0.weight"][0]
+    rows, columns = factors(optimizer, net[0].weight)
+    assert rows.flatten().tolist() == first[0].flatten()[list(kept)].tolist()
+    assert torch.equal(columns, first[1])
+    rows, columns = factors(optimizer, net[2].weight)
+    assert torch.equal(rows, second[0])
+    assert columns.flatten().tolist() == second[1].flatten()[list(kept)].tolist()
+    before = [p.clone() for p in net.parameters()]
+    net(x).square().mean().backward()
+    optimizer.step()
+    assert not any(torch.equal(p, was) for p, was in zip(net.parameters(), before, strict=True))
+    done.undo()
+    assert factors(optimizer, net[0].weight)[0] is first[0]
+
+
+@adafactors
+def test_adafactors_rows_and_columns_of_a_wider_network(make):
+    net, x = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 4)), torch.randn(5, 6)
+    optimizer = learnt(net, make, x)
+    (rows, _), (_, columns) = (factors(optimizer, net[i].weight) for i in (0, 2))
+    ts.widen(net, "0", 8, example_inputs=x, optimizer=optimizer)
+    assert factors(optimizer, net[0].weight)[0].flatten().tolist() == rows.flatten().repeat_interleave(2).tolist()
+    assert factors(optimizer, net[2].weight)[1].numel() == 8
+    assert (factors(optimizer, net[2].weight)[1] <= columns.max()).all()
+    net(x).square().mean().backward()
+    optimizer.step()
+    assert all(p.isfinite().all() for p in net.parameters())
+
+
+@adafactors
+def test_adafactors_rows_and_columns_of_a_larger_kernel(make):
+    net, x = nn.Sequential(nn.Conv2d(3, 4, 1)), torch.randn(2, 3, 8, 8)
+    optimizer = learnt(net, make, x)
+    rows, columns = factors(optimizer, net[0].weight)
+    ts.replace(net, "0", nn.Conv2d, kernel_size=3, optimizer=optimizer)
+    new_rows, new_columns = factors(optimizer, net[0].weight)
+    assert torch.equal(new_rows.flatten(2)[..., 1], rows.flatten(2)[..., 0])
+    assert torch.equal(new_columns.flatten(2)[..., 1], columns.flatten(2)[..., 0])
+    assert new_rows.count_nonzero() == new_columns.count_nonzero() == 12
+    net(x).square().mean().backward()
+    optimizer.step()
+    assert net[0].weight.isfinite().all()
+
+
+def test_axes_that_a_state_summarises():
+    axes = training.summarised_axes
+    assert axes("exp_avg", (8, 6), (8, 6)) == ()
+    assert axes("row_var", (8, 1), (8, 6)) == axes("exp_avg_sq_row", (8,), (8, 6)) == (1,)
+    assert axes("col_var", (1, 6), (8, 6)) == axes("exp_avg_sq_col", (6,), (8, 6)) == (0,)
+    assert axes("exp_avg_sq_row", (8,), (8, 8)) == (1,)
+    assert axes("exp_avg_sq_col", (8,), (8, 8)) == (0,)
+    assert axes("exp_avg_sq_row", (8, 4, 3), (8, 4, 3, 3)) == (3,)
+    assert axes("exp_avg_sq_col", (8, 4, 3), (8, 4, 3, 3)) == (2,)
+    assert axes("row_var", (8, 4, 1, 1), (8, 4, 1, 1)) == (3,)
+    assert axes("norms", (8, 1, 1), (8, 4, 3)) == (1, 2)
+    assert axes("norms", (8,), (8, 4, 3)) == (1, 2)
+    assert axes("norms", (8,), (8, 8)) is None
+    assert axes("blocks", (24,), (8, 6)) is None
+    assert axes("blocks", (8, 3), (8, 6)) is None
 
 
 def test_frozen_parameters_are_not_added(net):
@@ -230,6 +322,45 @@ REFUSED = {
         "this SGD holds no Parameter",
     ),
 }
+
+
+class Preconditioned(torch.optim.SGD):
+    """Keeps something of a shape of its own."""
+
+    def __init__(self, params, shapes):
+        super().__init__(params, lr=0.1)
+        self.shapes = shapes
+
+    def step(self):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                blocks = [torch.zeros(shape) for shape in self.shapes]
+                self.state[parameter].update(step=torch.ones(1), scale=torch.tensor(1.0), blocks=blocks, name="a")
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_state_of_another_shape_is_refused_by_name(net, alone):
+    x, optimizer = torch.randn(2, 2), stepped(Preconditioned(net.parameters(), [(5, 2), (3, 3)]))
+    before = portrait(net)
+    if alone:
+        for state in optimizer.state.values():
+            state["blocks"] = state["blocks"][0]
+    with pytest.raises(ts.PlanError, match=r"Preconditioned keeps 'blocks' of 0\.weight, which can't follow") as caught:
+        ts.prune(net, "0", 1, example_inputs=x, optimizer=optimizer)
+    assert caught.value.expected == (3, 2)
+    assert caught.value.got == (5, 2)
+    assert caught.value.way_out
+    assert portrait(net) == before
+    ts.replace(net, "0", nn.Linear(2, 3), optimizer=optimizer)  # what begins anew need not follow
+    assert net[0].weight not in optimizer.state
+
+
+def test_a_state_without_a_shape_stays(net):
+    optimizer = stepped(Preconditioned(net.parameters(), []))
+    ts.prune(net, "0", 1, example_inputs=torch.randn(2, 2), optimizer=optimizer)
+    state = optimizer.state[net[0].weight]
+    assert state["step"].tolist() == [1]
+    assert (state["scale"].item(), state["name"], state["blocks"]) == (1, "a", [])
 
 
 @pytest.mark.parametrize(("make", "first"), REFUSED.values(), ids=REFUSED)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -95,6 +96,8 @@ def carry_optimizers(
     homes = {id(p): (i, j) for i, o in enumerate(given) for j, g in enumerate(o.param_groups) for p in g["params"]}
     own = {id(p) for p in before.values()}
     successors = _successors(changes, before, after)
+    for optimizer in given:
+        _refuse_unknown_state(optimizer, successors, before)
     joining = _joining(homes, successors, before, after)
     names = {id(p): name for name, p in after.items()}
     return [_step(i, optimizer, successors, joining, own, names) for i, optimizer in enumerate(given)]
@@ -191,16 +194,92 @@ def _joining(
 
 def _carried_state(entries: Mapping[str, Any], old: Tensor, origin: Computed | Initialised) -> dict[str, Any] | None:
     """The optimizer's state for a successor: momentum follows where entries only move, else nothing is carried."""
-    if not isinstance(origin, Computed) or not origin.per_entry or len(origin.sources) != 1:
+    if not isinstance(origin, Computed) or not _moves(origin):
         return None
-    origin, follow = origin.for_momentum(), {origin.sources[0]: old}
-    carried = {}
+    origin, carried = origin.for_momentum(), {}
     for key, value in entries.items():
-        if isinstance(value, Tensor) and value.shape == old.shape and value.dim() > 0:
-            carried[key] = evaluate(origin, {**follow, origin.sources[0]: value})
+        axes = summarised_axes(key, value.shape, old.shape) if isinstance(value, Tensor) and value.dim() else None
+        if axes is not None:
+            carried[key] = _carried(value, axes, old, origin)
         else:
             carried[key] = value.clone() if isinstance(value, Tensor) else value
     return carried
+
+
+def _carried(value: Tensor, axes: tuple[int, ...], old: Tensor, origin: Computed) -> Tensor:
+    """One tensor of a state, of the Parameter's shape but for the axes that it summarises."""
+    (source,), kept = origin.sources, value.dim() == old.dim()
+    whole = value if kept else value.reshape([1 if axis in axes else size for axis, size in enumerate(old.shape)])
+    whole = evaluate(origin, {source: whole.expand(old.shape)})
+    for axis in axes:  # along which all entries are the same, but for zeros where something new came
+        whole = whole.gather(axis, whole.abs().argmax(axis, keepdim=True))
+    return whole if kept else whole.squeeze(axes)
+
+
+def summarised_axes(key: str, shape: Sequence[int], whole: Sequence[int]) -> tuple[int, ...] | None:
+    """The axes of a Parameter that one tensor of its state has not, as in Adafactor's factored moments.
+
+    Args:
+        key: What the optimizer calls it: of axes of the same size a "row" lacks the last, a "col" the one before.
+        shape: Its shape, with 1 for these axes or without them.
+        whole: The Parameter's shape.
+
+    Returns:
+        The axes, in order; None if the shape doesn't come from the Parameter's, or from more than one choice of axes.
+    """
+    meant = {axis for word, axis in (("row", len(whole) - 1), ("col", len(whole) - 2)) if word in key.lower()}
+    if len(shape) == len(whole):
+        sizes = enumerate(zip(shape, whole, strict=True))
+        axes = tuple(axis for axis, (own, size) in sizes if own != size or (own == 1 and axis in meant))
+        return axes if all(shape[axis] == 1 for axis in axes) else None
+    choices = [
+        axes
+        for axes in combinations(range(len(whole)), len(whole) - len(shape))
+        if [size for axis, size in enumerate(whole) if axis not in axes] == list(shape)
+    ]
+    found = choices if len(choices) < 2 else [axes for axes in choices if set(axes) == meant]
+    return found[0] if len(found) == 1 else None
+
+
+def _refuse_unknown_state(
+    optimizer: Optimizer, successors: Mapping[int, Successor], before: Mapping[str, nn.Parameter]
+) -> None:
+    """Raise if a state that has to move with its Parameter holds something of another shape."""
+    for name, parameter in before.items():
+        successor = successors.get(id(parameter))
+        if successor is None or not _moves(successor.origin):
+            continue
+        for key, value in optimizer.state.get(parameter, {}).items():
+            for tensor in _tensors_in(value):
+                alone = tensor is value and summarised_axes(key, tensor.shape, parameter.shape) is not None
+                if tensor.numel() > 1 and not alone:
+                    raise _unknown_state(optimizer, name, parameter, key, tensor)
+
+
+def _unknown_state(optimizer: Optimizer, name: str, parameter: Tensor, key: str, tensor: Tensor) -> PlanError:
+    kind = type(optimizer).__name__
+    return PlanError(
+        f"{kind} keeps {key!r} of {name}, which can't follow a change of its shape.",
+        f"expected {tuple(parameter.shape)}, or the same with axes of 1 or without them",
+        f"got {tuple(tensor.shape)}{'' if tensor is optimizer.state[parameter][key] else ' inside of something else'}",
+        name=name,
+        expected=tuple(parameter.shape),
+        got=tuple(tensor.shape),
+        way_out=f"leave out optimizer=, and make a new one after the change:  {kind}(model.parameters())",
+    )
+
+
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _tensors_in(item)
+
+
+def _moves(origin: Computed | Initialised) -> bool:
+    """Whether momentum moves with the entries."""
+    return isinstance(origin, Computed) and origin.per_entry and len(origin.sources) == 1
 
 
 def _unwrapped(item: Any) -> Optimizer:
