@@ -279,3 +279,9 @@ def test_a_model_that_fails_when_it_is_narrower():
     coupling = ts.trace(Picky().eval(), torch.randn(2, 3, 4, 4))
     with pytest.raises(Unaligned, match="sixteen, please"):
         left_of_each(coupling, [(coupling.families.lists, 0.5)])
+
+
+def test_check_holds_shuffles_against_zeros(net):
+    net, x = net
+    ts.prune(net, amount=0.5, example_inputs=x)
+    assert "they agree" in next(check.detail for check in ts.check(net, x).lines if "zeroed" in check.name)

@@ -219,3 +219,9 @@ def test_where_all_groups_take_alike(build):
     assert all(len(blocks_of(lists)) == 1 for axes in plan.planned[0].edit.kept.values() for lists in axes.values())
     plan.apply()
     assert net(x).shape == (2, 2, 4, 4)
+
+
+def test_check_holds_groups_against_zeros(net):
+    net, x = net
+    ts.prune(net, amount=0.5, example_inputs=x)
+    assert "they agree" in next(check.detail for check in ts.check(net, x).lines if "zeroed" in check.name)

@@ -163,7 +163,8 @@ class StructureVerbs(Applying):
             by: Scores the channels of a group, the lowest go first; see `ts.importance`.
             ignore: Layers whose output channels stay, and those of all layers in them.
             heads: Of attention, True for whole heads and False for narrower ones; of grouped convolutions and group
-                norms likewise. By default what comes nearest to the amount, whole heads first.
+                norms likewise. By default what comes nearest to the amount: whole heads rather than narrower ones, and
+                narrower groups of a convolution, each without its own worst channels, rather than fewer.
             min_width: How many channels of each group stay at least: a number when int, a share when float.
             round_to: What is left of a group is a multiple of this, as hardware likes it.
             ranked: Let all groups compete for `amount`, which is a share then, instead of taking it of each.
