@@ -117,7 +117,7 @@ def bits(options: argparse.Namespace, folder: Path) -> str:
     """One bit flipped in any file of a small save; every truncation of the header of its weights."""
     import test_corruption as corruption
 
-    from torchsurgery.storage.folder import INDEX
+    from torchsurgery.storage.opening import INDEX
     from torchsurgery.storage.tensors import read_header
 
     net = corruption.base()

@@ -9,7 +9,8 @@ from torch import nn
 import torchsurgery as ts
 from torchsurgery.recipes.strict import canonical
 from torchsurgery.storage.contents import About, Contents, State, read_contents, write_contents
-from torchsurgery.storage.folder import opened, transaction
+from torchsurgery.storage.folder import transaction
+from torchsurgery.storage.opening import opened
 
 
 def altered():

@@ -20,7 +20,7 @@ def test_loads_and_computes_what_it_computed(folder):
 @pytest.mark.parametrize("folder", SAVES, ids=lambda path: f"{path.parent.name} {path.name}")
 def test_the_recipe_is_replayed_on_weights(folder):
     from torchsurgery.storage.contents import read_contents
-    from torchsurgery.storage.folder import opened
+    from torchsurgery.storage.opening import opened
 
     build, _ = corpus.CASES[folder.name]
     with opened(folder / "save") as save:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import torchsurgery as ts
-from torchsurgery.storage.folder import COMMIT, INDEX
+from torchsurgery.storage.opening import COMMIT, INDEX
 
 
 def build():

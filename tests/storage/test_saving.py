@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import torchsurgery as ts
-from torchsurgery.storage.folder import COMMIT, INDEX
+from torchsurgery.storage.opening import COMMIT, INDEX
 
 
 def build():

@@ -16,7 +16,7 @@ from ..measuring import found_inputs
 from ..models import build, load_weights, runs_code, usual_inputs, with_arguments
 from ..storage import load
 from ..storage.contents import Contents, read_contents
-from ..storage.folder import COMMIT, opened
+from ..storage.opening import COMMIT, opened
 from .building import parameters_told
 from .terminal import Terminal
 from .values import Input

@@ -1,6 +1,7 @@
 """Altered models on disk: a recipe and weights, no pickle; all of a save or nothing of it.
 
 tensors    files of tensors, in the safetensors format, written and read in one pass with their digest
+opening    what a save's commit says, and its files, open
 folder     how files come into a folder: all or none, and whose are left alone
 contents   which files a save has, and what their document says besides the recipe
 layouts    in which order a tensor's entries lie in memory

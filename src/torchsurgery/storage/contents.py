@@ -17,8 +17,9 @@ from ..recipes.recipe import read_recipe
 from ..recipes.strict import MOST_BYTES, Field, canonical
 from ..recipes.structure import Structure
 from . import layouts
-from .folder import Save, Transaction
+from .folder import Transaction
 from .layouts import Layout, layout_of
+from .opening import Save
 from .slots import slots_of
 from .tensors import read_tensors, write_tensors
 

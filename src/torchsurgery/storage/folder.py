@@ -10,41 +10,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
-import stat
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
 from ..errors import RecipeError
-from ..recipes.strict import canonical, read_json
-from .tensors import damaged
-
-COMMIT = "COMMIT.json"
-INDEX = "model.safetensors.index.json"
-FORMAT, VERSION = "torchsurgery save", 1
-ROLES = ("recipe", "structure", "indices", "weights", "buffers", "training", "moments", "values")
-_NAME = rf"({'|'.join(ROLES)})-[0-9a-f]{{16}}\.(json|txt|safetensors)"
-_PARTIAL = re.compile(r"\.partial-\d+-\d+")
-_MOST_COMMIT = 1 << 20
-_TRIES = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A file of a save, as `COMMIT.json` knows it."""
-
-    name: str
-    size: int
-    sha256: str
-
-
-Files = Mapping[str, tuple[Written, ...]]
-
-
-# --- writing
+from ..recipes.strict import canonical
+from .opening import COMMIT, FORMAT, INDEX, VERSION, Written, committed, is_ours
 
 
 class Hashing:
@@ -106,7 +79,7 @@ class Transaction:
 
     def abandon(self) -> None:
         """Take out what was written, but for what an earlier save has, too."""
-        earlier = {file.name for files in _committed(self.folder).values() for file in files}
+        earlier = {file.name for files in committed(self.folder).values() for file in files}
         for path in self._partial:
             if path.name not in earlier:
                 path.unlink(missing_ok=True)
@@ -174,7 +147,7 @@ def refuse_foreign(folder: Path) -> None:
     if (folder / COMMIT).is_file():
         _refuse_damaged(folder)
         return
-    foreign = sorted(path.name for path in folder.iterdir() if not _is_ours(path.name))
+    foreign = sorted(path.name for path in folder.iterdir() if not is_ours(path.name))
     if foreign:
         raise RecipeError(
             f"{folder} holds something else than a save, which is not overwritten.",
@@ -188,7 +161,7 @@ def refuse_foreign(folder: Path) -> None:
 def _refuse_damaged(folder: Path) -> None:
     """Raise if what is there can't be read: it may be somebody else's."""
     try:
-        _committed(folder)
+        committed(folder)
     except RecipeError as error:
         first, *rest = str(error).split("\n")
         raise RecipeError(
@@ -199,10 +172,6 @@ def _refuse_damaged(folder: Path) -> None:
             got=error.got,
             way_out="choose a new folder, or remove this one",
         ) from error
-
-
-def _is_ours(name: str) -> bool:
-    return bool(re.fullmatch(_NAME, name) or _PARTIAL.fullmatch(name))
 
 
 def _made(folder: Path) -> list[Path]:
@@ -234,7 +203,7 @@ def _alone(folder: Path) -> Iterator[None]:
 def _clear(folder: Path, kept: set[str]) -> None:
     """Take out the files of earlier saves, and what an interrupted one has left."""
     for path in folder.iterdir():
-        if _is_ours(path.name) and path.name not in kept:
+        if is_ours(path.name) and path.name not in kept:
             with suppress(OSError):
                 path.unlink()
 
@@ -251,162 +220,3 @@ def _sync(folder: Path) -> None:
 
 def _row(file: Written) -> dict[str, object]:
     return {"name": file.name, "size": file.size, "sha256": file.sha256}
-
-
-# --- reading
-
-
-@dataclass
-class Save:
-    """An open save: its files stay what they are, also while another one takes its place.
-
-    Attributes:
-        folder: Where it is.
-        files: What it has, by role.
-    """
-
-    folder: Path
-    files: Files
-    handles: Mapping[str, BinaryIO]
-
-    def where(self, file: Written) -> str:
-        """How errors call a file."""
-        return str(self.folder / file.name)
-
-    def one(self, role: str) -> Written | None:
-        """The file of a role that has at most one."""
-        found = self.files.get(role, ())
-        if len(found) > 1:
-            raise RecipeError(f"{self.folder / COMMIT}: expected one file of {role}, got {len(found)}.", got=found)
-        return found[0] if found else None
-
-    def read(self, role: str, most: int) -> bytes | None:
-        """All bytes of such a file, whose digest is right; None where there is none."""
-        file = self.one(role)
-        if file is None:
-            return None
-        if file.size > most:
-            raise RecipeError(f"{self.where(file)} has {file.size:,} bytes, and may have {most:,}.", got=file.size)
-        data = self.handles[file.name].read()
-        if (found := hashlib.sha256(data).hexdigest()) != file.sha256:
-            raise damaged(self.where(file), file.sha256, found)
-        return data
-
-
-@contextmanager
-def opened(folder: Path) -> Iterator[Save]:
-    """The save in a folder, all of its files open.
-
-    Raises:
-        RecipeError: if there is none, or a file of it is missing or has another size.
-    """
-    for attempt in range(_TRIES):
-        files = _committed(folder, required=True)
-        with ExitStack() as stack:
-            try:
-                handles = {f.name: stack.enter_context(_open(folder, f)) for row in files.values() for f in row}
-            except FileNotFoundError as error:
-                if attempt < _TRIES - 1 and _committed(folder, required=True) != files:
-                    continue  # another save has just taken its place
-                raise RecipeError(
-                    f"{folder}: a file of the save is missing.",
-                    f"expected {Path(error.filename).name}, which {COMMIT} names",
-                    name=error.filename,
-                    way_out="get the folder again from where it came, or save again",
-                ) from None
-            except OSError as error:
-                raise _unreadable(folder, error) from error
-            yield Save(folder, files, handles)
-            return
-
-
-def _open(folder: Path, file: Written) -> BinaryIO:
-    path = folder / file.name
-    # Not waited for: it could be a pipe.
-    handle = _plainly(path)
-    found = os.fstat(handle.fileno())
-    if not stat.S_ISREG(found.st_mode) or found.st_size != file.size:
-        handle.close()
-        what = f"{found.st_size:,} bytes" if stat.S_ISREG(found.st_mode) else "no regular file"
-        raise RecipeError(
-            f"{path}: the file is not the one that was saved.",
-            f"expected {file.size:,} bytes",
-            f"got {what}",
-            name=str(path),
-            expected=file.size,
-            got=found.st_size,
-            way_out="get the file again from where it came, or save again",
-        )
-    return handle
-
-
-def _committed(folder: Path, required: bool = False) -> Files:
-    """The files that `COMMIT.json` names, by role."""
-    path = folder / COMMIT
-    try:
-        data = _start_of(path)
-    except FileNotFoundError:
-        if not required:
-            return {}
-        raise _no_save(folder) from None
-    except OSError as error:
-        raise _no_save(folder) if isinstance(error, NotADirectoryError) else _unreadable(path, error) from error
-    document = read_json(data, str(path), _MOST_COMMIT)
-    members = document.members("format version files")
-    members["format"].one_of(FORMAT)
-    if members["version"].value != VERSION or type(members["version"].value) is not int:
-        members["version"].refuse(f"version {VERSION}", way_out="pip install --upgrade torchsurgery")
-    found: dict[str, tuple[Written, ...]] = {}
-    for role, rows in members["files"].members("recipe structure", " ".join(ROLES)).items():
-        files = []
-        for row in rows.items(1):
-            parts = row.members("name size sha256")
-            name = parts["name"].text(_NAME, "the name of a file of a save")
-            sha256 = parts["sha256"].text(r"[0-9a-f]{64}", "a sha256")
-            if not name.startswith(f"{role}-{sha256[:16]}."):
-                parts["name"].refuse(f"{role}-{sha256[:16]}.…")
-            files.append(Written(name, parts["size"].whole(0, 2**60), sha256))
-        found[role] = tuple(files)
-    if canonical(document.value) != data:
-        document.refuse("the one way to write it down", "another: it was written to since")
-    return found
-
-
-def _start_of(path: Path) -> bytes:
-    with _plainly(path) as file:
-        return file.read(_MOST_COMMIT + 1) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
-
-
-def _plainly(path: Path) -> BinaryIO:
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    return os.fdopen(os.open(path, flags), "rb")
-
-
-def _unreadable(path: Path, error: OSError) -> RecipeError:
-    return RecipeError(
-        f"{error.filename if isinstance(error.filename, str) else path} can't be read: {error.strerror or error}.",
-        name=str(path),
-        got=error,
-        way_out="save again, or get the folder again from where it came",
-    )
-
-
-def _no_save(folder: Path) -> RecipeError:
-    if folder.is_file():
-        return RecipeError(
-            f"{folder} is a file, and a save is a folder.",
-            name=str(folder),
-            way_out=f"give the folder that holds it:  {str(folder.parent)!r}",
-        )
-    there = sorted(path.name for path in folder.iterdir())[:4] if folder.is_dir() else []
-    if any(map(_is_ours, there)):
-        what = "the first save into it was interrupted"
-    else:
-        what = f"there {'is ' + ', '.join(there) if there else 'is nothing'}" if folder.exists() else "no such folder"
-    return RecipeError(
-        f"{folder} holds no save.",
-        f"expected {COMMIT}; {what}",
-        name=str(folder),
-        got=there,
-        way_out='save an altered model:  ts.save(model, "slim")',
-    )

@@ -20,8 +20,8 @@ from ..recipes import Recipe
 from ..recipes.structure import structure_of
 from .bases import Base, prepared, replayed
 from .contents import Contents, State, read_contents
-from .folder import Save, Written, opened
 from .given import device_of, folder_of
+from .opening import Save, Written, opened
 from .slots import fill, slots_of
 from .tensors import Slot, read_header, read_tensors
 

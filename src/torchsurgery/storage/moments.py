@@ -14,8 +14,9 @@ from ..errors import RecipeError
 from ..recipes import values
 from ..recipes.strict import Field, canonical, read_json
 from ..tree import refuse_no_model, unwrapped
-from .folder import Transaction, opened
+from .folder import Transaction
 from .given import folder_of, refuse_no_optimizer, refuse_no_state
+from .opening import opened
 from .tensors import NAMES, read_tensors, write_tensors
 
 _MOST = 4 << 20

@@ -20,7 +20,7 @@ from ...plans import Plan
 from ...reports import gather
 from ...stats import in_bytes
 from ...storage import load, save
-from ...storage.folder import opened
+from ...storage.opening import opened
 from ...surgery import Surgery
 from ..documents import checks_document
 from ..edits import source_and_plan
