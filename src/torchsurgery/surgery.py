@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -38,7 +38,21 @@ class _State:
     restores: list[Restore]
     placed: list[tuple[Change, Placing]]
     entry: history.Entry
+    of_averages: list[history.Entry]
     where: tuple[Any, Any] | None
+
+
+class Average(NamedTuple):
+    """What is done to an averaged copy of a model beside it, planned and as data."""
+
+    model: nn.Module
+    planned: tuple[Planned, ...]
+    operations: tuple[Operation, ...] | None
+
+    @property
+    def steps(self) -> list[Step]:
+        """What is to be written there."""
+        return [step for item in self.planned for change in item.changes for step in change.steps]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +124,8 @@ class Surgery:
         try:
             _restore_all(state.restores)
         finally:  # an interrupt is raised when all is restored
-            history.forget(state.entry)
+            for entry in (state.entry, *state.of_averages):
+                history.forget(entry)
             self._state.clear()
             _follow_model(self.changes, state.where, now)
             _forget_graphs(self.model)
@@ -211,18 +226,20 @@ def perform(
     check: Any = None,
     confirm: Callable[[], None] | None = None,
     operations: tuple[Operation, ...] | None = None,
+    average: Average | None = None,
 ) -> Surgery:
     """Run the steps of what is planned and then `further` ones; on any failure or interrupt the model is as it was.
 
     Args:
         model: The model that they are about.
         planned: What to do.
-        further: Steps that follow, on optimizers and averaged copies.
+        further: Steps that follow, on optimizers.
         sizes: The model's size before and after; None where it stays the same.
         widths_changed: Whether a layer gives another width than before.
         check: Inputs for `ts.check`, or None.
         confirm: Raises if the altered model is not to stay so.
         operations: The changes as data; None where they are for a run only, and nothing is to be remembered of them.
+        average: What is done to an averaged copy after that.
 
     Raises:
         PlanError: if the model is no longer what it was when the changes were planned.
@@ -233,9 +250,12 @@ def perform(
         placed = _refuse_if_stale(model, changes)
         steps = [step for change in changes for step in change.steps]
         steps += further
+        steps += [] if average is None else average.steps
         recording = None if operations is None else history.Recording(model, operations, planned)
+        beside = _recording_of(average) if recording is not None else None
     restores: list[Restore] = []
     entry: history.Entry | None = None
+    of_averages: list[history.Entry] = []
     state: list[_State] = []
     try:
         with collection_paused():
@@ -246,7 +266,9 @@ def perform(
             surgery = Surgery(model, tuple(planned), type(model).__name__, sizes, state, record)
             following = [change.standing for change in changes if change.kind == "follow"]
             entry = history.remember(model, _brought(changes), widths_changed, record, surgery, following)
-            state.append(_State(restores, placed, entry, _whereabouts(model)))
+            if beside is not None:
+                of_averages.append(history.remember(beside.model, (), widths_changed, beside.done()))
+            state.append(_State(restores, placed, entry, of_averages, _whereabouts(model)))
         _forget_graphs(model)
         recount_buffers(model)
         if confirm is not None:
@@ -255,11 +277,18 @@ def perform(
             run_check(model, check)
     except BaseException:
         _restore_all(restores)
-        if entry is not None:
-            history.forget(entry)
-            recount_buffers(model)
+        for noted in (entry, *of_averages):
+            if noted is not None:
+                history.forget(noted)
+        recount_buffers(model)
         raise
     return surgery
+
+
+def _recording_of(average: Average | None) -> history.Recording | None:
+    if average is None or average.operations is None:
+        return None
+    return history.Recording(average.model, average.operations, average.planned)
 
 
 def _brought(changes: Sequence[Change]) -> Iterator[nn.Module]:

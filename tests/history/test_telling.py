@@ -172,11 +172,28 @@ def test_a_copy_that_is_saved_without_a_recipe(tmp_path):
     net = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
     done = ts.replace(net, nn.ReLU, nn.GELU)
     twin = copy.deepcopy(net)
-    with pytest.raises(ts.RecipeError, match="this Sequential looks like a copy of one that was altered"):
+    with pytest.raises(ts.RecipeError, match="no surgery on this Sequential is known here"):
         ts.save(twin, tmp_path / "slim")
     ts.save(twin, tmp_path / "slim", recipe=ts.recipe_of(net))
     done.undo()
-    ts.save(copy.deepcopy(net), tmp_path / "plain")
+    with pytest.raises(ts.RecipeError, match="no surgery on this Sequential is known here"):
+        ts.save(net, tmp_path / "plain")
+    ts.save(net, tmp_path / "plain", base=lambda: copy.deepcopy(net))
+
+
+def test_an_average_that_was_changed_beside_has_the_recipe_too(tmp_path):
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Linear(2, 6), nn.ReLU(), nn.Linear(6, 3)), torch.randn(2, 2)
+    plain, average = copy.deepcopy(net), torch.optim.swa_utils.AveragedModel(net)
+    first = ts.replace(net, nn.ReLU, nn.GELU, ema=average)
+    done = ts.prune(net, "0", 0.5, example_inputs=x, ema=average)
+    assert str(ts.recipe_of(average.module)) == str(ts.recipe_of(net))
+    ts.save(average.module, tmp_path / "slim", base=lambda: plain)
+    assert torch.equal(ts.load(tmp_path / "slim", base=lambda: copy.deepcopy(plain))(x), average.module(x))
+    done.undo()
+    assert len(ts.recipe_of(average.module)) == 1
+    first.undo()
+    assert len(ts.recipe_of(average.module)) == 0
 
 
 # --- of a part

@@ -9,7 +9,7 @@ from torch import nn
 
 from ..errors import RecipeError
 from ..recipes import Operation, Recipe
-from ..recipes.structure import Structure, first_other, signature_of_model, structure_of
+from ..recipes.structure import Structure, first_other, structure_of
 from ..tree import every_module, refuse_no_model, unwrapped
 from .entries import Entry, entries
 from .names import Names
@@ -146,18 +146,16 @@ def recipe_from(model: nn.Module, whole: Recipe, base: Structure) -> Recipe:
 
 
 def refuse_unknown_past(model: nn.Module) -> None:
-    """Raise if a model came about in a way that its own recipe doesn't tell: it looks like a copy of an altered one.
+    """Raise if nothing is known to have been done to a model: a copy of one that was altered looks the same.
 
     Raises:
         RecipeError: naming what to give beside it.
     """
-    left = [last_left(root)[1] for root in _roots(entries()) if type(root) is type(model)]
-    if not left or account_of(model).told:
-        return
-    alike = [signature for record in left if record is not None for signature in record.left.values()]
-    if signature_of_model(model) in alike:
+    account = account_of(model)
+    if not account.told and not account.untold:
         raise RecipeError(
-            f"this {type(model).__name__} looks like a copy of one that was altered, and a copy has no recipe.",
+            f"no surgery on this {type(model).__name__} is known here, so that nothing says what it is made from.",
+            "a copy, an average and an unpickled model have no recipe of their own",
             got=model,
             way_out="ts.save(copy, folder, recipe=ts.recipe_of(original)), or with base=, what it was built by",
         )

@@ -12,7 +12,7 @@ from ..changes import Step
 from ..planning.widths import changes_width
 from ..recipes import Operation
 from ..rehearsing import rehearsal
-from ..surgery import Surgery, perform
+from ..surgery import Average, Surgery, perform
 from ..training import carry_optimizers, recognised
 from ..tree import Draft
 from .averages import alike
@@ -57,11 +57,13 @@ class Applying(Planning):
             recognised(optimizer, model.parameters)
         elif optimizer is not None:
             further += carry_optimizers(optimizer, changes, Draft(model).parameters(), self.draft.parameters())
+        average: Average | None = None
         if ema is not None:
-            further += [step for change in alike(self, ema).changes for step in change.steps]
+            twin = alike(self, ema)
+            average = Average(twin.draft.model, twin.planned, None if operations is None else twin.operations)
         widths = not self.keeps_states and any(changes_width(change.old, change.new) for change in changes)
         sizes = None if self.keeps_states else (self.before, self.after)
-        return perform(model, self.planned, further, sizes, widths, check, confirm, operations)
+        return perform(model, self.planned, further, sizes, widths, check, confirm, operations, average)
 
     @contextmanager
     def in_force(self) -> Iterator[nn.Module]:
