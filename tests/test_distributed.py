@@ -57,6 +57,54 @@ def test_new_parameters_under_ddp(group, net, given):
     assert portrait(net)["modules"] == before["modules"]
 
 
+# What runs the model with other tensors than its own.
+RUNS = {
+    "trace": lambda m, x: ts.trace(m, x),
+    "inspect": lambda m, x: ts.inspect(m, x),
+    "inspect with inputs found": lambda m, x: ts.inspect(m),
+    "prune": lambda m, x: ts.prune(m, "**.0", 1, example_inputs=x),
+    "widen": lambda m, x: ts.widen(m, "**.0", 4, example_inputs=x),
+    "set_inputs": lambda m, x: ts.set_inputs(m, 4, example_inputs=x),
+    "set_outputs": lambda m, x: ts.set_outputs(m, 5, example_inputs=x),
+}
+runs = pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
+
+
+@runs
+def test_what_needs_stand_ins_is_refused_under_fsdp(sharded, run):
+    x = torch.ones(3, 2)
+    answer, before = sharded(x), portrait(sharded)["modules"]
+    with pytest.raises(ts.TraceError, match=r"^FSDPSequential is sharded by FSDP") as caught:
+        run(sharded, x)
+    assert "first, then wrap" in caught.value.way_out
+    assert portrait(sharded)["modules"] == before
+    assert torch.equal(sharded(x), answer)
+    with pytest.raises(ts.TraceError, match=r"^1\.2 \(FSDPSequential\) is sharded by FSDP") as caught:
+        run(nn.Sequential(nn.ReLU(), nn.Sequential(nn.Linear(2, 2), nn.ReLU(), sharded[2])), x)
+    assert caught.value.name == "1.2"
+    assert torch.equal(sharded(x), answer)
+
+
+@runs
+def test_what_needs_stand_ins_is_refused_under_ddp(group, net, run):
+    x, wrapped = torch.ones(3, 2), DistributedDataParallel(net)
+    answer, before = wrapped(x), portrait(net)["modules"]
+    with pytest.raises(ts.TraceError, match=r"^DistributedDataParallel has built its reducer") as caught:
+        run(wrapped, x)
+    assert "first, then wrap" in caught.value.way_out
+    assert portrait(net)["modules"] == before
+    assert torch.equal(wrapped(x), answer)
+
+
+def test_a_change_of_shape_is_not_rehearsed_under_fsdp(sharded):
+    new = nn.Sequential(nn.ReLU(), nn.Flatten())
+    answer = sharded(torch.ones(1, 2))
+    done = ts.replace(sharded, "1", new)
+    assert torch.equal(sharded(torch.ones(1, 2)), answer)
+    done.undo()
+    assert torch.equal(sharded(torch.ones(1, 2)), answer)
+
+
 def test_the_same_parameters_under_ddp(group, net):
     wrapped = DistributedDataParallel(net)
     ts.plan(wrapped).replace(nn.Linear, Fused).insert(nn.Dropout(0.1), after=nn.ReLU).apply()

@@ -9,8 +9,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from .errors import PlanError
-from .tree import Draft
+from .errors import PlanError, TraceError
+from .tree import Draft, every_module
 
 
 def refuse_new_parameters(draft: Draft, name: str, label: str, old: nn.Module, new: nn.Module) -> None:
@@ -41,6 +41,41 @@ def refuse_new_parameters(draft: Draft, name: str, label: str, old: nn.Module, n
             name=name,
             way_out="change the model first, then wrap it:  ts.replace(net, …); DistributedDataParallel(net)",
         )
+
+
+def refuse_wrapped(model: nn.Module) -> None:
+    """Raise on what can't be run with other tensors than its own: FSDP's hooks, and DDP's reducer, have recorded them.
+
+    Laid in for a trace, such tensors would be what FSDP gathers and shards from then on.
+
+    Raises:
+        TraceError: naming the module and the way out.
+    """
+    for name, module in model.named_modules() if is_wrapped(model) else ():
+        kind = type(module)
+        label = f"{name} ({kind.__name__})" if name else kind.__name__
+        if is_sharded(kind):
+            raise TraceError(
+                f"{label} is sharded by FSDP, which can't be run with stand-ins for its Parameters.",
+                "so it can be neither traced nor measured, pruned, widened or given other ends.",
+                name=name,
+                got=module,
+                way_out="trace or prune first, then wrap:  ts.prune(net, …); fully_shard(net)",
+            )
+        if isinstance(module, DistributedDataParallel):
+            raise TraceError(
+                f"{label} has built its reducer with the model's Parameters, and can't be run with stand-ins for them.",
+                "so it can be neither traced nor measured, pruned, widened or given other ends.",
+                name=name,
+                got=module,
+                way_out="trace or prune first, then wrap:  ts.prune(net, …); DistributedDataParallel(net)",
+            )
+
+
+def is_wrapped(model: nn.Module) -> bool:
+    """Whether there is something in a model that `refuse_wrapped` refuses."""
+    kinds = set(map(type, every_module(model)))
+    return any(is_sharded(kind) or issubclass(kind, DistributedDataParallel) for kind in kinds)
 
 
 def is_sharded(kind: type) -> bool:

@@ -21,6 +21,7 @@ from .checks.observing import blame
 from .composites import Inserted
 from .coupling.rules import Record
 from .coupling.substituting import kept, lay_in_tensors, plain_kernels, stand_in
+from .distributed import is_wrapped
 from .errors import PlanError
 from .inputs import Arguments, arguments_of, guesses
 from .layers.channels import shape_told
@@ -37,7 +38,7 @@ def rehearsal(model: nn.Module, changes: Sequence[Change], example_inputs: Any =
         example_inputs: What it is called with; by default some that it seems to take.
     """
     doubtful = [change for change in changes if _reshapes(change) or _unread(model, change)]
-    if not doubtful:
+    if not doubtful or is_wrapped(model):  # whose tensors can't be exchanged for a while
         return None
     given = guesses(model) if example_inputs is None else [arguments_of(example_inputs)]
     taken = next((arguments for arguments in given if _failure(model, arguments) is None), None)

@@ -196,6 +196,17 @@ def _fsdp(rank):
     _refused(lambda: ts.replace(model, "2", lambda old: nn.Identity()), "2 (", "FSDP")
     assert objects == (list(map(id, model.modules())), list(map(id, model.parameters())))
 
+    # What needs other tensors is refused, and the model goes on learning.
+    for run in (lambda x: ts.trace(model, x), lambda x: ts.prune(model, "0", 2, example_inputs=x)):
+        try:
+            run(torch.randn(6, 4))
+        except ts.TraceError as error:
+            assert "is sharded by FSDP" in str(error) and "then wrap" in error.way_out, error
+        else:
+            raise AssertionError("it was not refused")
+    _train(model, optimizer, rank)
+    _agree(model.parameters())
+
     # The layer that is a unit itself: its class is generated.
     unit = fully_shard(nn.Linear(4, 4))
     outer = nn.Sequential(unit, nn.ReLU())

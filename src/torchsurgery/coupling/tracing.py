@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_map
 
+from ..distributed import refuse_wrapped
 from ..errors import TraceError
 from ..tree import refuse_no_model
 from .atoms import NOWHERE, Where
@@ -40,7 +41,8 @@ def trace(model: nn.Module, example_inputs: Any, *, outputs: Callable[[Any], Any
         The coupling: `.groups`, `.group(name)`, and why what is frozen is so.
 
     Raises:
-        TraceError: if the model fails on these inputs; it names the module, and the model's own error is its cause.
+        TraceError: if the model fails on these inputs; it names the module, and the model's own error is its cause. Or
+            if it is sharded by FSDP or wrapped in DDP already.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3))
@@ -51,6 +53,7 @@ def trace(model: nn.Module, example_inputs: Any, *, outputs: Callable[[Any], Any
           0 → batch_norm (1) → 1
     """
     refuse_no_model(model)
+    refuse_wrapped(model)
     _refuse_untraceable(_names(model)[0])
     return _traced(model, arguments_of(example_inputs), outputs)
 

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from .. import text
 from ..checks.observing import tensors_in
+from ..distributed import refuse_wrapped
 from ..errors import TraceError
 from ..inputs import Arguments, arguments_of, guesses
 from ..stats import Cost, Row, own_size
@@ -38,7 +39,8 @@ def inspect(model: nn.Module, example_inputs: Any = None) -> Stats:
         One row for each module; printed, it is a tree. What several modules share is counted once, with the first.
 
     Raises:
-        TraceError: if the model fails on these inputs, or none are found that it takes.
+        TraceError: if the model fails on these inputs, or none are found that it takes, or it is sharded by FSDP or
+            wrapped in DDP already.
 
     Example:
         >>> stats = ts.inspect(model, torch.zeros(1, 3, 224, 224))
@@ -70,6 +72,7 @@ def found_inputs(model: nn.Module) -> Any:
 
 
 def _found(model: nn.Module) -> tuple[Arguments, Watch]:
+    refuse_wrapped(model)
     tried: list[TraceError] = []
     for arguments in guesses(model):
         try:

@@ -20,6 +20,7 @@ from ..checks.observing import tensors_in
 from ..coupling.rules import Record
 from ..coupling.shortcuts import MULTIPLYING, Shortcut, shortcut_for
 from ..coupling.substituting import kept, lay_in_tensors, plain_kernels, stand_in
+from ..distributed import refuse_wrapped
 from ..errors import TraceError
 from ..inputs import Arguments
 from ..progress import Advance, unheard, work
@@ -85,6 +86,7 @@ def run(model: nn.Module, arguments: Arguments) -> Watch:
     Raises:
         TraceError: if it fails on them, naming the module.
     """
+    refuse_wrapped(model)
     try:
         return _one_run(model, arguments, on_meta=True)
     except TraceError:

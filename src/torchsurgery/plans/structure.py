@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from .. import importance, vocabulary, widening
+from ..distributed import refuse_wrapped
 from ..ends import (
     Fill,
     confirm_inputs,
@@ -91,6 +92,7 @@ class StructureVerbs(Applying):
         if fill not in ("zeros", "repeat"):
             raise PlanError(f"fill is 'zeros' or 'repeat', got {fill!r}.", expected=("zeros", "repeat"), got=fill)
         refuse_no_number(channels, "channels", "ts.set_inputs(model, channels=4)")
+        refuse_wrapped(self.draft.model)
         given = self.example_inputs if example_inputs is None else example_inputs
         with self.in_force() as model:
             edit, example = inputs_resized(model, followed(model, given), channels, fill, given)
@@ -123,6 +125,7 @@ class StructureVerbs(Applying):
             Plan: 1 edit, 0 follow-ups · 1 of 68 modules · params 11,689,512 → 11,181,642
         """
         refuse_no_number(number, "the number of classes", "ts.set_outputs(model, 10)")
+        refuse_wrapped(self.draft.model)
         given = self.example_inputs if example_inputs is None else example_inputs
         with self.in_force() as model:
             edit = outputs_resized(model, flows_of(model, given), number, keep)
