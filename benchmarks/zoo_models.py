@@ -42,13 +42,20 @@ class Repeated(TorchDispatchMode):
 
 @dataclass(frozen=True)
 class Subject:
-    """One model of a library: `inputs(model)` are for eval, `training(model)` for train where these must be others."""
+    """One model of a library.
+
+    Attributes:
+        inputs: What it is given in eval, of the model.
+        training: The same in train, where these must be others.
+        wide: The model as wide as it was published, where `build` makes a narrow one.
+    """
 
     library: str
     name: str
     build: Callable[[], nn.Module]
     inputs: Callable[[nn.Module], Inputs]
     training: Callable[[nn.Module], Inputs] | None = None
+    wide: Callable[[], nn.Module] | None = None
 
 
 def subjects(libraries: tuple[str, ...] = ("transformers", "timm", "torchvision")) -> Iterator[Subject]:

@@ -43,6 +43,8 @@ class Row:
             numbers nor a kernel pins.
         groups: Groups of channels that can change.
         forward, trace, choose: Milliseconds of one forward, of the trace, of scoring and choosing.
+        forward_wide, trace_wide, choose_wide: The same of the model at its published width, where this one is tiny.
+        wide: Why there are no such times.
         runs: "yes" if the pruned model answers tensors of the same shapes.
         learns: "yes" if each parameter gets a gradient that got one before.
         undone: "yes" if after undo the outputs are the same, bit by bit.
@@ -62,6 +64,10 @@ class Row:
     forward: float = 0.0
     trace: float = 0.0
     choose: float = 0.0
+    forward_wide: float = 0.0
+    trace_wide: float = 0.0
+    choose_wide: float = 0.0
+    wide: str = ""
     runs: str = ""
     learns: str = ""
     undone: str = ""
@@ -74,6 +80,8 @@ class Row:
     frozen: str = ""
 
 
+# Parameters of what fits into memory beside another one.
+LARGEST = 10**9
 CODE = code_of("coupling/*.py", "choosing/*.py", "importance/*.py", "pruning.py", "planning/cutting.py")
 
 
@@ -92,13 +100,11 @@ def _measured(row: Row, subject: Subject) -> Row:
     with Repeated():  # type: ignore[no-untyped-call]
         model = subject.build().eval()
     args, kwargs = subject.inputs(model)
-    before, forward = timed(lambda: answer_of(model, args, kwargs))
-    inputs = called_with(model, args, kwargs)
-    coupling, trace = timed(lambda: ts.trace(model, inputs, outputs=logits))
-    wish = Wish(None, 0.5, None, ts.importance.l2)
-    _, choosing = timed(lambda: choose(renewed(coupling), wish, tensors_of(model)))
+    before, inputs = answer_of(model, args, kwargs), called_with(model, args, kwargs)
+    coupling, (forward, trace, chosen) = times_of(model, args, kwargs)
     row = replace(row, params=sum(p.numel() for p in model.parameters()), groups=len(coupling.groups))
-    row = replace(row, forward=forward, trace=trace, choose=choosing, unknown=" ".join(coupling.unknown))
+    row = replace(row, forward=forward, trace=trace, choose=chosen, unknown=" ".join(coupling.unknown))
+    row = at_published_width(row, subject)
     row = replace(row, due=round(share_due(coupling, model), 3), frozen=reasons(coupling))
     lesson = subject.training(model) if subject.training else (args, kwargs)
     learning = gradients(model, *lesson, training=subject.training is not None)
@@ -118,6 +124,33 @@ def _measured(row: Row, subject: Subject) -> Row:
 
 def yes(held: bool) -> str:
     return "yes" if held else "no"
+
+
+def times_of(model: nn.Module, args: Any, kwargs: Any) -> tuple[Coupling, tuple[float, float, float]]:
+    """The trace, and the times of one forward, of tracing, and of scoring and choosing."""
+    inputs = called_with(model, args, kwargs)
+    _, forward = timed(lambda: answer_of(model, args, kwargs))
+    coupling, trace = timed(lambda: ts.trace(model, inputs, outputs=logits))
+    wish = Wish(None, 0.5, None, ts.importance.l2)
+    _, chosen = timed(lambda: choose(renewed(coupling), wish, tensors_of(model)))
+    return coupling, (forward, trace, chosen)
+
+
+def at_published_width(row: Row, subject: Subject) -> Row:
+    """The row with the times of the model as wide as it was published; or with why there are none."""
+    if subject.wide is None:
+        return row
+    try:
+        with torch.device("meta"):
+            params = sum(p.numel() for p in subject.wide().parameters())
+        if params > LARGEST:
+            return replace(row, wide=f"{params / 1e9:.1f} billion parameters in two layers")
+        with Repeated():  # type: ignore[no-untyped-call]
+            model = subject.wide().eval()
+        _, (forward, trace, chosen) = times_of(model, *subject.inputs(model))
+    except Exception as error:
+        return replace(row, wide=" ".join(f"{type(error).__name__}: {error}".split())[:200])
+    return replace(row, forward_wide=forward, trace_wide=trace, choose_wide=chosen)
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:

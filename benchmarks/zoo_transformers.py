@@ -87,14 +87,41 @@ def with_heads() -> Iterator[Subject]:
         auto = next((auto for auto, names in known.items() if subject.name in names), None)
         if auto is not None:
             build = _transformer(subject.name, auto)
-            yield Subject("with heads", f"{subject.name} {auto.removeprefix('AutoModel')}", build, subject.inputs)
+            head = auto.removeprefix("AutoModel")
+            # Those of convolutions are as wide as published in any case.
+            wide = _as_published(subject.name, auto) if _tiny(subject.name) else None
+            yield Subject("with heads", f"{subject.name} {head}", build, subject.inputs, wide=wide)
 
 
 def _transformer(name: str, auto: str = "AutoModel") -> Callable[[], nn.Module]:
+    return _of_config(name, auto, _tiny(name) | _FURTHER.get(name, {}))
+
+
+# What of `_FURTHER` has nothing to do with widths, so that an architecture asks for it at any.
+_AT_ANY_WIDTH = """
+    attn_layer_indices attention_type attention_types position_embedding_type attention_window attn_layers languages
+    default_language use_cache num_hidden_layers num_encoder_layers num_decoder_layers axial_pos_shape
+    pronunciation_vocab_size shape_vocab_size
+"""
+
+
+def _as_published(name: str, auto: str) -> Callable[[], nn.Module]:
+    """As wide as the architecture's own configuration says, of two layers and few words."""
+    tiny, kept = _tiny(name), {"vocab_size", "pad_token_id", "num_hidden_layers"}
+    arguments = {key: value for key, value in tiny.items() if key in kept}
+    further = {key: value for key, value in _FURTHER.get(name, {}).items() if key in _AT_ANY_WIDTH.split()}
+    return _of_config(name, auto, arguments | further | _PUBLISHED.get(name, {}))
+
+
+# Where a configuration has no number of its own for what it asks for.
+_PUBLISHED: dict[str, dict[str, Any]] = {"nemotron": {"num_key_value_heads": 8}}
+
+
+def _of_config(name: str, auto: str, given: dict[str, Any]) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
         import transformers
 
-        arguments = {key: value for key, value in (_tiny(name) | _FURTHER.get(name, {})).items() if value is not None}
+        arguments = {key: value for key, value in given.items() if value is not None}
         config = transformers.AutoConfig.for_model(name, **arguments)
         config.architectures = []  # where one class name has two heads, it is asked for and must be a list
         return getattr(transformers, auto).from_config(config)

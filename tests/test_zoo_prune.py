@@ -198,3 +198,36 @@ def test_committed_results_say_what_is_claimed_of_them(zoo):
     assert len(rows) > 100
     assert [row.model for row in rows if not zoo_report.holds(row)] == []
     assert [row.model for row in rows if zoo_report.is_exact(row) is False] == []
+
+
+def test_times_at_the_published_width(zoo, subject):
+    narrow = subject(two_layers)
+    row = zoo.Row("here", "net")
+    assert zoo.at_published_width(row, narrow) is row
+    wide = zoo.replace(narrow, wide=lambda: nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 2)))
+    row = zoo.at_published_width(row, wide)
+    assert row.forward_wide > 0 and row.trace_wide > 0 and row.choose_wide > 0 and not row.wide
+
+
+def test_what_has_no_times_at_its_published_width_says_why(zoo, subject, monkeypatch):
+    row, narrow = zoo.Row("here", "net"), subject(two_layers)
+    too_large = zoo.at_published_width(row, zoo.replace(narrow, wide=lambda: nn.Linear(100_000, 100_000)))
+    assert too_large.wide == "10.0 billion parameters in two layers" and not too_large.forward_wide
+    failing = zoo.at_published_width(row, zoo.replace(narrow, wide=lambda: nn.Linear(5, 2)))
+    assert failing.wide.startswith("RuntimeError: ")
+
+
+def test_the_report_tells_both_widths(zoo):
+    import zoo_report
+
+    times = {"forward": 1.0, "trace": 6.0, "choose": 3.0}
+    wide = {"forward_wide": 10.0, "trace_wide": 5.0, "choose_wide": 8.0}
+    rows = [zoo.Row("with heads", "bert ForMaskedLM", **times, **wide)]
+    rows += [zoo.Row("with heads", "gpt_oss ForCausalLM", **times, wide="6.4 billion parameters in two layers")]
+    rows += [zoo.Row("with heads", "clip", **times), zoo.Row("timm", "vgg", forward=10.0, trace=1.0, choose=2.0)]
+    text = zoo_report.widths(rows)
+    assert "| tiny | 3 | 1.00 | 6.00 | 3.00 |" in text
+    assert "| at their published width | 1 | 10.00 | 0.50 | 0.80 |" in text
+    assert "- gpt_oss ForCausalLM tiny only: 6.4 billion parameters in two layers" in text
+    assert "several networks: clip" in text and "vgg" not in text
+    assert "at their published width: trace 3.25, scores 1.90 forwards" in text
