@@ -28,3 +28,13 @@ def test_for_machines(run, nets):
 
 def test_inputs_that_do_not_fit(run, nets):
     assert run("verify", "nets.py:small", "-i", "2,4,8,8").code == 1
+
+
+def test_nothing_is_missed_in_a_model_that_was_not_altered(run, nets):
+    answer = run("verify", "nets.py:small", "-i", "2,3,8,8")
+    assert answer.code == 0
+    assert "new layer" not in answer.out
+    assert (
+        "new layers called"
+        in run("verify", "nets.py:small", "-e", "replace: {target: ReLU, with: GELU}", "-i", "2,3,8,8").out
+    )

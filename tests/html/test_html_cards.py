@@ -18,9 +18,22 @@ def test_cards_tell_what_is_and_what_was(gathered):
     assert found[0] == "params8,434,314was 11,689,512 −27.8 %"
     assert found[1].startswith("MACs")
     assert found[2] == "weights33.8 MBwas 46.8 MB −27.8 %"
-    assert found[3] == "output(2, 10)was (2, 1000) changes"
+    assert found[3] == "output(2, 10)was (2, 1000) changed by edit 2"
     assert found[4].startswith("time of a run")
     assert "× " in found[4]
+
+
+def test_an_output_of_which_no_single_layer_tells_just_changes():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 6)
+
+        def forward(self, x):
+            return torch.cat([self.layer(x)] * 2, 1)
+
+    report = report_of(ts.plan(Twice()).replace("layer", nn.Linear(4, 3)), torch.ones(1, 4))
+    assert "output(1, 6)was (1, 12) changes" in texts(cards(report), "card")
 
 
 def test_cards_are_of_the_very_numbers(gathered):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from ..changes import Planned
@@ -12,6 +13,7 @@ from ..text import carried, limits
 from ..text.words import few, first_shape, plural
 
 _NOT_RUN = "not run"
+_NUMBER = re.compile(r"(?:^|, )(?:follows edit )?(\d+)\b")
 
 
 def cards(report: Report) -> str:
@@ -29,10 +31,21 @@ def _cards(report: Report) -> Iterator[str]:
     if was.inputs or now.inputs:
         shapes = [first_shape(stats.output) if stats.inputs else _NOT_RUN for stats in (was, now)]
         changes = was.inputs and now.inputs and shapes[0] != shapes[1]
-        yield _card("output", shapes[1], shapes[0], "changes" if changes else "", warn=True)
+        yield _card("output", shapes[1], shapes[0], _changed_by(report) if changes else "", warn=True)
     if report.runs:
         before, after = (run.seconds[""] for run in report.runs)
         yield _card("time of a run", in_seconds(after), in_seconds(before), f"× {after / before:.2f}")
+
+
+def _changed_by(report: Report) -> str:
+    """Which edit gives the model's answer another shape, where that can be read off the last layers."""
+    was, now = report.before.output[:1], report.after.output[:1]
+    for pair in report.tree.walk():
+        if pair.before is None or pair.after is None or not pair.name:
+            continue
+        if (pair.before.output[:1], pair.after.output[:1]) == (was, now) and (found := _NUMBER.findall(pair.why)):
+            return f"changed by edit {found[-1]}"
+    return "changes"
 
 
 def _card(name: str, now: str, was: str, change: str, warn: bool = False) -> str:
