@@ -217,3 +217,25 @@ def test_a_wrong_widening_does_not(wrong):
     net, proof = wider(*NOT_WIDENED_SO[wrong])
     with pytest.raises(ts.VerificationError):
         proof.check(net)
+
+
+class Interleaved(nn.Module):
+    """Queries, keys and values of each head beside each other, so that parts are divided within heads."""
+
+    inputs = (2, 7, 10)
+
+    def __init__(self):
+        super().__init__()
+        self.heads, self.qkv, self.out = 2, nn.Linear(10, 48), nn.Linear(16, 3)
+
+    def forward(self, x):
+        n, length, _ = x.shape
+        q, k, v = self.qkv(x).view(n, length, self.heads, -1).transpose(1, 2).chunk(3, -1)
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v, scale=0.5)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+def test_parts_of_heads_of_which_one_is_left():
+    net, _x, proof = altered(Interleaved, "qkv", 0.5, nothing)
+    assert net.heads == 1
+    proof.check(net)

@@ -133,7 +133,9 @@ def _same_parts(before: Coupling, after: Coupling, old: Axis, new: Axis) -> None
     if [len(parts) for parts in before.balanced] != [len(parts) for parts in after.balanced]:
         return
     was = np.zeros(after.classes.count, np.int64)
-    was[new] = old
+    # A product of which one factor has vanished is no longer one: there is nothing to compare it with.
+    plain = ~np.isin(old, before.classes.whole)
+    was[new[plain]] = old[plain]
     for mine, theirs in zip(before.balanced, after.balanced, strict=True):
         if not all(map(before.families.is_plain, mine)) or not all(map(after.families.is_plain, theirs)):
             continue

@@ -13,8 +13,8 @@ from ..origins import Entries
 from .adjusting import adjusted
 from .atoms import Axis, Where
 from .groups import Coupling
-from .integers import Attribute, Length, names_in
-from .rules import Record, Widths
+from .integers import Attribute, Length, Widths, names_in
+from .rules import Record
 from .solving import Flags
 
 

@@ -52,6 +52,18 @@ _FUNCTIONS: dict[str, Callable[[int, int], int]] = {
 }
 
 
+class Widths(NamedTuple):
+    """What a model is taken to be of, in place of what it is.
+
+    Attributes:
+        shapes: Parameter or buffer → its shape.
+        attributes: Integer attributes of modules.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    attributes: Mapping[Attribute, int]
+
+
 class Traced(int):
     """An integer that remembers how it was computed."""
 

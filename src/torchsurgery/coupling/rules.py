@@ -6,7 +6,7 @@ freezes all that comes near it, under its name. The rules themselves are in `ele
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import TraceError
 from .atoms import NOWHERE, Axis, Ledger, Where, broadcast, is_fixed
-from .integers import Attribute, Integers, Site, Traced, expression_of
+from .integers import Integers, Site, Traced, Widths, expression_of
 
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 NO_ROOTS: frozenset[str] = frozenset()
@@ -67,18 +67,6 @@ class Sum(NamedTuple):
     one: Term
     other: Term
     where: Where
-
-
-class Widths(NamedTuple):
-    """What a model is taken to be of, in place of what it is.
-
-    Attributes:
-        shapes: Parameter or buffer → its shape.
-        attributes: Integer attributes of modules.
-    """
-
-    shapes: Mapping[str, tuple[int, ...]]
-    attributes: Mapping[Attribute, int]
 
 
 class Record:

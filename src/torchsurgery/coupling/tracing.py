@@ -16,8 +16,9 @@ from ..tree import refuse_no_model
 from .atoms import NOWHERE, Where
 from .cuts import Numbers, widths_of
 from .groups import Coupling, layer_of
+from .integers import Widths
 from .rows import rows_of
-from .rules import Arguments, Notes, Record, Widths
+from .rules import Arguments, Notes, Record
 from .siblings import follow_siblings
 from .solving import solve
 from .substituting import run, stand_in
