@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import torchsurgery as ts
+from torchsurgery.recipes.structure import structure_of
 
 
 def mobilenet():
@@ -259,6 +260,21 @@ def test_what_was_done_through_a_wrapper_is_told_of_the_model(tmp_path, x):
     saved_and_loaded(model, tmp_path / "save", mobilenet, x)
 
 
+def test_training_is_kept_with_the_wrapper_left_out(tmp_path, x):
+    model = mobilenet()
+    parallel = nn.DataParallel(model)
+    optimizer = torch.optim.SGD(parallel.parameters(), lr=0.1, momentum=0.9)
+    ts.replace(parallel, nn.Hardswish, nn.SiLU, optimizer=optimizer)
+    parallel(x).sum().backward()
+    optimizer.step()
+    ts.save(parallel, tmp_path / "save", base=mobilenet, optimizer=optimizer)
+    again = nn.DataParallel(ts.load(tmp_path / "save", base=mobilenet))
+    other = torch.optim.SGD(again.parameters(), lr=0.1, momentum=0.9)
+    ts.load_training(tmp_path / "save", again, optimizer=other)
+    moments = [optimizer.state[model.features[0][0].weight], other.state[again.module.features[0][0].weight]]
+    assert torch.equal(moments[0]["momentum_buffer"], moments[1]["momentum_buffer"])
+
+
 def test_what_is_put_around_the_model_in_a_wrapper_is_none_of_its_own():
     model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
     parallel = nn.DataParallel(model)
@@ -336,34 +352,43 @@ def test_a_later_surgery_that_nobody_holds_is_named_by_what_it_did():
 # --- whatever is done where
 
 
-def base():
-    torch.manual_seed(0)
+def base(shared):
     block = [nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6)) for _ in range(2)]
-    return nn.Sequential(nn.Sequential(*block), nn.ReLU(), nn.Sequential(nn.Linear(6, 6), nn.ReLU()))
+    return nn.Sequential(
+        nn.Sequential(block[0], block[0 if shared else 1]), nn.ReLU(), nn.Sequential(nn.Linear(6, 6), nn.ReLU())
+    )
 
 
 def edited(root, kind, target):
     layers = [name for name, module in root.named_modules() if isinstance(module, nn.Linear | nn.ReLU | nn.GELU)]
+    if not layers:
+        return ts.wrap(root, "", nn.Sequential)
     name = layers[target % len(layers)]
     if kind == "replace":
         return ts.replace(root, name, nn.Linear(6, 6))
     if kind == "insert":
         return ts.insert(root, nn.Dropout(0.1), after=name)
+    if kind == "remove":
+        return ts.remove(root, name)
+    if kind == "several":
+        plan = ts.plan(root).wrap(name, nn.Sequential).insert(nn.Dropout(0.1), before=f"{name}.0".lstrip("."))
+        return plan.replace(f"{name}.0.layer".lstrip("."), nn.Linear(6, 6)).apply()
     return ts.wrap(root, name if kind == "wrap" else "", nn.Sequential)
 
 
+KINDS = ["replace", "insert", "wrap", "around", "remove", "several"]
 ROOTS = ("", "0", "0.0", "0.1", "2")
 STEPS = st.lists(
-    st.tuples(st.sampled_from(range(5)), st.sampled_from(["replace", "insert", "wrap", "around"]), st.integers(0, 9)),
+    st.tuples(st.integers(0, 4), st.sampled_from(KINDS), st.integers(0, 9)),
     min_size=1,
     max_size=5,
 )
 
 
 @settings(deadline=None, max_examples=40)
-@given(steps=STEPS)
-def test_whatever_is_done_through_whichever_root_comes_to_the_same_on_a_fresh_base(steps):
-    model = base()
+@given(steps=STEPS, shared=st.booleans())
+def test_whatever_is_done_through_whichever_root_comes_to_the_same_on_a_fresh_base(steps, shared):
+    model = base(shared)
     roots = [model.get_submodule(name) for name in ROOTS]
     done = []
     for root, kind, target in steps:
@@ -371,9 +396,9 @@ def test_whatever_is_done_through_whichever_root_comes_to_the_same_on_a_fresh_ba
             done.append(edited(roots[root], kind, target))
     for root, name in zip(roots, ROOTS, strict=True):
         recipe = ts.recipe_of(root)
-        fresh = base().get_submodule(name)
+        fresh = base(shared).get_submodule(name)
         ts.plan(fresh).replay(recipe).apply()
-        assert [(n, type(m)) for n, m in fresh.named_modules()] == [(n, type(m)) for n, m in root.named_modules()]
+        assert structure_of(fresh) == structure_of(root)
     for surgery in reversed(done):
         surgery.undo()
-    assert [type(m) for m in model.modules()] == [type(m) for m in base().modules()]
+    assert [type(m) for m in model.modules()] == [type(m) for m in base(shared).modules()]

@@ -151,3 +151,8 @@ def test_lines_go_along_with_all_places_of_the_part(part):
         "": "nn.ReLU()",
         "0": "is the model",
     }
+
+
+def test_two_places_there_that_are_one_here():
+    lines = {"a.0": "nn.ReLU()", "b.0": "is a.0"}
+    assert moved_lines(lines, View({"a": ("",), "b": ("",)})) == {"0": "nn.ReLU()"}

@@ -16,7 +16,7 @@ from ..composites import Removed
 from ..errors import RecipeError
 from ..storage.given import folder_of
 from ..storage.slots import refuse_unsavable, slots_of
-from ..tree import refuse_no_model, uncompiled
+from ..tree import refuse_no_model, unwrapped
 from .configurations import built, lines_of, settled
 
 
@@ -45,7 +45,7 @@ def export_hf(model: nn.Module, folder: str | Path) -> None:
         2
     """
     refuse_no_model(model)
-    model, folder = uncompiled(model), folder_of(folder, 'ts.export_hf(model, "plain")')
+    model, folder = unwrapped(model), folder_of(folder, 'ts.export_hf(model, "plain")')
     config = getattr(model, "config", None)
     if not callable(getattr(model, "save_pretrained", None)) or not hasattr(config, "to_dict"):
         raise RecipeError(

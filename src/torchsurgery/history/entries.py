@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Iterable, Iterator, Set
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -72,7 +72,8 @@ def remember(
     following: Iterable[nn.Module] = (),
 ) -> Entry:
     """Note a surgery; answers its entry, for `later` and `forget`."""
-    _ENTRIES[:] = [entry for entry in _ENTRIES if not entry.is_gone()]
+    for gone in [entry for entry in _ENTRIES if entry.is_gone()]:
+        forget(gone)
     held = None if surgery is None else weakref.ref(surgery)
     root = weakref.ref(model) if record is None else record.root
     layers, adjusted = tuple(map(weakref.ref, modules)), tuple(map(weakref.ref, following))
@@ -83,7 +84,7 @@ def remember(
 
 def forget(entry: Entry) -> None:
     """Take the note of a surgery back."""
-    if entry in _ENTRIES:
+    with suppress(ValueError):  # another thread may have done so
         _ENTRIES.remove(entry)
 
 

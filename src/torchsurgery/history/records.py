@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -108,14 +108,17 @@ class Told:
         lines, parts = self.record.lines(), self.record.was
         for view in self.views:
             lines = moved_lines(lines, view)
-            parts = dict(_parts_seen(parts, view))
+            parts = _parts_seen(parts, view)
         return Structure({**after.lines, **lines}).with_parts(parts)
 
 
-def _parts_seen(parts: Mapping[str, Mapping[str, str]], view: View) -> Iterator[tuple[str, Mapping[str, str]]]:
+def _parts_seen(parts: Mapping[str, Mapping[str, str]], view: View) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
     for name, lines in parts.items():
         for number, place in enumerate(view.places(name)):
-            yield place, {} if number else moved_lines(lines, view)  # which are those of the other places, too
+            own = {} if number else moved_lines(lines, view)  # which are those of the other places, too
+            found.setdefault(place, {}).update(own)
+    return found
 
 
 def _moves_seen(moves: Moves, after: View, before: View) -> Moves:

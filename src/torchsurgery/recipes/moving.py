@@ -106,6 +106,8 @@ def moved_lines(lines: Mapping[str, str], view: View) -> dict[str, str]:
         if what.startswith("is "):
             whose = view.first("" if what == "is the model" else what.removeprefix("is ")) or ""
             what = f"is {whose or 'the model'}"
+            if whose == first:  # two names there are one here
+                continue
         found[first] = what
         if not what.startswith(("parameter ", "buffer ", "unsaved buffer ")):
             found.update({other: f"is {whose or 'the model'}" for other in others})
