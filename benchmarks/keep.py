@@ -244,7 +244,6 @@ def _hole(sink, tensors) -> None:
 
 CASES: dict[str, tuple[str, str, Callable[[argparse.Namespace, Path], str]]] = {
     "zoo": ("alter → save → load in a fresh process → the same bits", "every model", zoo),
-    "every": ("the same, all verbs that can be done, zoo_keep.py", "every model", every_model),
     "bases": ("a recipe on a wrong base", "all refused", bases),
     "fuzz": ("changed recipes: errors other than RecipeError, imports", "0", fuzz),
     "bits": ("changed files of a save", "all found", bits),
@@ -252,6 +251,7 @@ CASES: dict[str, tuple[str, str, Callable[[argparse.Namespace, Path], str]]] = {
     "kills": ("kill −9 while saving", "0 mixed or lost", kills),
     "disk": ("no room at each shard", "0 mixed or lost", disk),
     "meta": ("load on meta of 7 billion parameters, 96 layers replaced", "< 2 s", seven_billion),
+    "every": ("zoo_keep.py: all verbs → save → load in a fresh process → the same bits", "every model", every_model),
 }
 
 
@@ -277,11 +277,12 @@ def main() -> None:
                 shutil.rmtree(folder)
             print(rows[-1], flush=True)
     if options.only is None:
+        command = " ".join(["python benchmarks/keep.py", *sys.argv[1:]])
         head = f"torch {torch.__version__}, Python {platform.python_version()}, {platform.system()}"
         rows += list(_fuzzed_elsewhere())
         table = "\n".join(["| measure | to reach | measured |", "|---|---|---|", *rows])
         (HERE / "results" / "keep.md").write_text(
-            f"# What saves and recipes stand\n\nWritten by `python benchmarks/keep.py`; {head}.\n\n{table}\n"
+            f"# What saves and recipes stand\n\nWritten by `{command}`; {head}.\n\n{table}\n"
         )
 
 

@@ -105,10 +105,11 @@ def _measured(row: Row, subject: Subject, folder: Path) -> Row:
     began = time.perf_counter()
     ts.save(model, folder / "save")
     row = replace(row, saving=round(time.perf_counter() - began, 2), operations=len(ts.recipe_of(model)))
+    kept = told(model)  # before it runs, which may change what it has put by
     began = time.process_time()
     answers = answer_of(model, args, kwargs)
     slow = time.process_time() - began > SLOW
-    torch.save({"told": told(model), "answers": None if slow else answers}, folder / "expected")
+    torch.save({"told": kept, "answers": None if slow else answers}, folder / "expected")
     del model, answers
     with Client(os.environ[ADDRESS]) as loader:
         loader.send((subject.library, subject.name, str(folder)))
