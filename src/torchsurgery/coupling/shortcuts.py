@@ -137,6 +137,20 @@ def _matmul(args: Any, kwargs: Any) -> Tensor | None:
     return _of((*x.shape[:-1], y.shape[-1]), x)
 
 
+def _matrix_product(args: Any, kwargs: Any) -> Tensor | None:
+    """Of two matrices, or of as many on both sides."""
+    x, y = args
+    return _matmul(args, kwargs) if x.dim() == y.dim() and _is_float(x) else None
+
+
+def _added_product(args: Any, kwargs: Any) -> Tensor | None:
+    """Something of one dtype that fits, and a product."""
+    added, *factors = args
+    out = None if kwargs else _matrix_product(factors, kwargs)
+    fits = out is not None and added.dtype == out.dtype and broadcast_shape(added.shape, out.shape) == list(out.shape)
+    return out if fits else None
+
+
 def _conv2d(args: tuple[Any, ...], kwargs: Any) -> Tensor | None:
     defaults: list[Any] = [None, (1, 1), (0, 0), (1, 1), 1]
     x, weight, bias, stride, padding, dilation, groups = (*args, *defaults[len(args) - 2 :])
@@ -157,11 +171,26 @@ def _window(size: int, kernel: int, stride: Any, padding: Any, dilation: Any, i:
 def _attention(args: Any, kwargs: Any) -> Tensor | None:
     """As the kernel for CPUs lays it out: heads next to each other."""
     query, key, value = args[:3]
+    if kwargs.get("enable_gqa"):
+        return _grouped_attention(query, key, value)
     plain = query.dim() == 4 and query.shape[:2] == key.shape[:2] == value.shape[:2] and query.dtype == value.dtype
     if not plain or (len(args) > 4 and args[4]) or query.shape[-1] != key.shape[-1]:
         return None
     batch, heads, length, _ = query.shape
     return _of((batch, length, heads, value.shape[-1]), query).transpose(1, 2)
+
+
+def _grouped_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor | None:
+    """Of fewer keys than queries, laid out as the queries are."""
+    fits = query.dim() == 4 and query.dtype == key.dtype == value.dtype and key.shape == value.shape
+    if not fits or query.shape[::3] != key.shape[::3] or query.shape[1] % key.shape[1]:
+        return None
+    return _like(query)
+
+
+def _embedding(args: Any, kwargs: Any) -> Tensor | None:
+    table, index = args[:2]
+    return _of((*index.shape, table.shape[1]), table) if _is_float(table) else None
 
 
 # --- normalisations
@@ -256,7 +285,10 @@ def _permute(args: Any, kwargs: Any) -> Tensor | None:
 
 
 def _cat(args: Any, kwargs: Any) -> Tensor | None:
-    tensors, dim = args[0], args[1] if len(args) > 1 else 0
+    # An empty tensor of one axis is passed over, as a cache of keys that holds nothing yet.
+    tensors, dim = [t for t in args[0] if t.shape != (0,)], args[1] if len(args) > 1 else 0
+    if not tensors or any(t.dtype != args[0][0].dtype for t in tensors):
+        return None
     first = tensors[0]
     rank = first.dim()
     if not _is_float(first) or not rank or any(t.dim() != rank or t.dtype != first.dtype for t in tensors):
@@ -266,7 +298,7 @@ def _cat(args: Any, kwargs: Any) -> Tensor | None:
     if any(shape[:dim] + shape[dim + 1 :] != shapes[0][:dim] + shapes[0][dim + 1 :] for shape in shapes):
         return None
     shape = [*shapes[0][:dim], sum(shape[dim] for shape in shapes), *shapes[0][dim + 1 :]]
-    if rank != 4 or any(t.is_contiguous() for t in tensors):
+    if rank != 4 or any(t.is_contiguous() for t in args[0]):
         return _of(shape, first)
     return _channels_like(shape, first)
 
@@ -308,7 +340,10 @@ SHORT: dict[str, Shortcut] = {
     "pow": _power,
     "masked_fill": _masked_fill,
     "softmax": _softmax,
+    "embedding": _embedding,
     "linear": _linear,
+    **dict.fromkeys(words("mm bmm"), _matrix_product),
+    **dict.fromkeys(words("addmm baddbmm"), _added_product),
     "matmul": _matmul,
     "conv2d": _conv2d,
     "scaled_dot_product_attention": _attention,
@@ -328,7 +363,7 @@ SHORT: dict[str, Shortcut] = {
 IN_PLACE: dict[str, Shortcut] = dict.fromkeys(_WRITING, _in_place)
 
 # These are what the multiplications of a model are counted of; all others come to none.
-MULTIPLYING = words("linear matmul conv2d scaled_dot_product_attention")
+MULTIPLYING = words("linear matmul mm bmm addmm baddbmm conv2d scaled_dot_product_attention")
 
 
 def shortcut_for(name: str, op: Any) -> Shortcut | None:

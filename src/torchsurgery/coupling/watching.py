@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
 
 from . import layers, moves, recurrences, vision  # noqa: F401 - their rules
 from .atoms import Where, is_fixed, words
@@ -135,10 +134,6 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not self.on_meta:
             return op(*args, **kwargs)
         name, meta = known.name, [tensor.is_meta for tensor in tensors]
-        if known.short is not None and meta and all(meta):
-            out = known.short(args, kwargs)
-            if out is not None:
-                return out
         if not any(meta):
             return op(*_placed(args), **self._placed_factory(name, args, kwargs))
         if not all(meta):
@@ -148,7 +143,10 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 # A real tensor of whole numbers is written from floating-point ones: its values are of no account.
                 return args[0]
             else:
-                args, kwargs = tree_map(_to_meta, (args, kwargs))
+                args, kwargs = _all_to_meta(args), {key: _all_to_meta(value) for key, value in kwargs.items()}
+        out = known.short(args, kwargs) if known.short is not None else None
+        if out is not None:
+            return out
         return op(*_on_meta(args), **{k: _meta_device(v) for k, v in kwargs.items()})
 
     def _placed_factory(self, name: str, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -208,6 +206,10 @@ def _to_meta(value: Any) -> Any:
     if notes is not None:
         twin._coupling = notes  # type: ignore[attr-defined]
     return twin
+
+
+def _all_to_meta(value: Any) -> Any:
+    return type(value)(map(_all_to_meta, value)) if isinstance(value, (list, tuple)) else _to_meta(value)
 
 
 def _without_masks(indices: Any) -> list[Any]:
