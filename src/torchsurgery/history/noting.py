@@ -11,10 +11,10 @@ from ..changes import Change, Planned
 from ..recipes import Operation
 from ..recipes.moving import View, moved, view_of
 from ..recipes.structure import parts_of, signature_of_model
-from ..tree import every_module, unwrapped
+from ..tree import unwrapped
 from .entries import entries
 from .records import Other, Record
-from .telling import found_otherwise, since
+from .telling import found_otherwise, sharing_with, since
 
 
 class Recording:
@@ -32,8 +32,9 @@ class Recording:
         if self.model is not model:
             self.operations = tuple(here for item in operations if (here := moved(item, self.view)) is not None)
         own = [entry.number for entry in entries() if entry.root() is self.model and entry.record is not None]
-        self.others = since(self.model, own[-1] if own else -1)
-        self.roots = [self.model, *_sharing(self.model)]
+        sharing = sharing_with(self.model)
+        self.others = since(self.model, own[-1] if own else -1, sharing)
+        self.roots = [self.model, *sharing]
         self.foreign = dict(_found_otherwise(self.roots))
         for entry in entries():
             if entry.record is not None and entry.root() in self.roots:
@@ -75,14 +76,6 @@ def _inside(model: nn.Module, planned: Sequence[Planned]) -> tuple[nn.Module, Vi
     if names and all(view.first(name) for name in changed):
         return inner, view
     return model, View({"": ("",)})
-
-
-def _sharing(model: nn.Module) -> list[nn.Module]:
-    """Other roots of surgeries in force that have modules of the model."""
-    roots = dict.fromkeys(entry.root() for entry in entries() if entry.record is not None)
-    others = [root for root in roots if root is not None and root is not model]
-    modules = every_module(model) if others else set()
-    return [root for root in others if not modules.isdisjoint(every_module(root))]
 
 
 def _found_otherwise(roots: Sequence[nn.Module]) -> Iterator[tuple[nn.Module, Other]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -41,11 +41,18 @@ def account_of(model: nn.Module) -> Account:
     return Account(account.told + later.told, account.untold + later.untold)
 
 
-def since(model: nn.Module, number: int) -> Account:
-    """What was done to a model on other roots after the last surgery on itself, which had this number."""
+def since(model: nn.Module, number: int, roots: Collection[nn.Module] | None = None) -> Account:
+    """What was done to a model on other roots after the last surgery on itself, which had this number.
+
+    Args:
+        model: The model.
+        number: The number of that surgery.
+        roots: What `sharing_with(model)` answers, where it is known.
+    """
     later = [entry for entry in entries() if entry.number > number and entry.root() is not model]
     modules = every_module(model) if later else set()
-    sharing = [root for root in _roots(later) if not modules.isdisjoint(every_module(root))]
+    others = set(_roots(later))
+    sharing = [root for root in (sharing_with(model) if roots is None else roots) if root in others] if later else []
     names = Names([model, *sharing] if sharing else [])
     found: dict[int, Told] = {}
     earlier: dict[
@@ -67,6 +74,13 @@ def since(model: nn.Module, number: int) -> Account:
     missing = [entry for entry in later if entry.number in halved or entry.number not in done]
     untold = [operation for entry in missing if entry.concerns(modules) for operation in _done(entry)]
     return Account([done[key] for key in sorted(done)], untold)
+
+
+def sharing_with(model: nn.Module) -> list[nn.Module]:
+    """Other roots of surgeries in force that have modules of the model."""
+    others = [root for root in _roots(entries()) if root is not model]
+    modules = every_module(model) if others else set()
+    return [root for root in others if not modules.isdisjoint(every_module(root))]
 
 
 def _roots(among: Iterable[Entry]) -> Iterator[nn.Module]:
