@@ -161,3 +161,12 @@ def test_a_locale_without_these_characters(tmp_path, locale):
     assert shown.returncode == 0
     assert b"`- 0" in shown.stdout
     shown.stdout.decode("ascii")
+
+
+def test_what_libraries_tell_of_themselves_stays_off_a_pipe(tmp_path):
+    import transformers
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    transformers.BertModel(transformers.BertConfig(vocab_size=8, **sizes)).save_pretrained(tmp_path / "bert")
+    answer = process("inspect", "bert", cwd=tmp_path)
+    assert (answer.returncode, answer.stderr) == (0, b"")

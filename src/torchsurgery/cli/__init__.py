@@ -12,6 +12,7 @@ commands   one file each
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from argparse import Namespace
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Misspelt as error:
         return _misspelt(error, "--json" in words)
     terminal = Terminal(arguments.json, arguments.progress)
+    _quieten(terminal, arguments.debug)
     try:
         command = importlib.import_module(f".commands.{arguments.command}", __name__)
         with told_to(terminal.busy) if terminal.shows_progress else nullcontext():
@@ -62,6 +64,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.debug:
             raise
         return _told(error, arguments, terminal)
+
+
+def _quieten(terminal: Terminal, debug: bool) -> None:
+    """Keep what libraries tell of themselves off the terminal; said before they are imported."""
+    if not debug:
+        logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+    if not terminal.shows_progress:
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def _misspelt(error: Misspelt, json: bool) -> int:
