@@ -30,7 +30,7 @@ ORDER = """
     text
     measuring
     reports html
-    surgery
+    standing surgery
     planning choosing pruning widening vocabulary folding ends rehearsing
     plans
     verbs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,18 +15,16 @@ import torch
 from torch import nn
 
 from . import history, text
-from .changes import Add, Assign, Become, Cast, Change, Follow, Placing, Planned, Put, Refresh, Restore, Retype, Step
+from .changes import Assign, Cast, Change, Follow, Placing, Planned, Refresh, Restore, Step
 from .checks import check as run_check
 from .collecting import collection_paused
 from .distributed import recount_buffers
-from .errors import PlanError, SurgeryError
+from .errors import SurgeryError
 from .html import edits_shown, save
-from .layers.assembling import sources_of
-from .layers.building import tensors_of
-from .origins import Same
 from .progress import each
 from .recipes import Operation, Recipe
 from .reports import gather
+from .standing import refuse_if_moved, refuse_if_stale
 from .stats import Size, size_of
 from .tree import every_module
 
@@ -193,7 +191,7 @@ class Surgery:
         state = self._state[0]
         if (later := history.later(state.entry)) is not None:
             raise _still_in_force(later)
-        _refuse_if_moved(state.placed)
+        refuse_if_moved(state.placed)
         return state
 
     def __repr__(self) -> str:
@@ -247,7 +245,7 @@ def perform(
     """
     with collection_paused():
         changes = [change for item in planned for change in item.changes]
-        placed = _refuse_if_stale(model, changes)
+        placed = refuse_if_stale(model, changes)
         steps = [step for change in changes for step in change.steps]
         steps += further
         steps += [] if average is None else average.steps
@@ -321,70 +319,6 @@ def _restore_all(restores: Sequence[Restore]) -> None:
         break
     if interrupted is not None:
         raise interrupted
-
-
-# Written as a tuple, since a union would be made anew for each of thousands of steps.
-_PLACINGS = (Retype, Become, Put, Add)
-
-
-def _placings(changes: Sequence[Change]) -> Iterator[tuple[Change, Retype | Become | Put | Add]]:
-    for change in changes:
-        for step in change.steps:
-            if isinstance(step, _PLACINGS):
-                yield change, step
-
-
-def _refuse_if_stale(model: nn.Module, changes: Sequence[Change]) -> list[tuple[Change, Placing]]:
-    """Raise if the model no longer holds what it held when the plan was made; answers what will have been put where."""
-    placed: dict[Hashable, tuple[Change, Placing]] = {}
-    there = every_module(model)
-    for change, step in _placings(changes):
-        owner = step.module if isinstance(step, (Retype, Become)) else step.owner
-        if owner not in there:
-            there |= {module for other in changes for module in other.new.modules()}  # what the plan itself has brought
-        target = step.target
-        if owner not in there or (target not in placed and not step.fits()):
-            raise PlanError(
-                f"{change.name or 'the model'} is no longer the layer that the plan was made for.",
-                f"expected {text.layer(change.old)}",
-                name=change.name,
-                expected=change.old,
-                way_out="make the plan anew:  ts.plan(model)",
-            )
-        placed[target] = change, step  # of two steps with one target the later one counts
-    for change in changes:
-        if change.origins and (name := _rebound(change)):
-            raise PlanError(
-                f"{f'{change.name}.{name}'.lstrip('.')} is no longer the tensor that the plan was made for.",
-                name=change.name,
-                expected=name,
-                way_out="make the plan anew:  ts.plan(model)",
-            )
-    return list(placed.values())
-
-
-def _rebound(change: Change) -> str | None:
-    """A tensor that was to be carried, where the old layer has been assigned another one since."""
-    old, new = sources_of(change.old, change.beside), tensors_of(change.new)
-    for name, origin in change.origins.items():
-        if isinstance(origin, Same) and old.get(origin.source) is not new.get(name):
-            return origin.source
-    refreshed = (step for step in change.steps if isinstance(step, Refresh))
-    sources = ((name, step.sources[name]) for step in refreshed for name in step.origin.sources)
-    return next((name for name, tensor in sources if old.get(name) is not tensor), None)
-
-
-def _refuse_if_moved(placed: Iterable[tuple[Change, Placing]]) -> None:
-    """Raise if the model was changed by other means since, so that restoring would mix the two."""
-    for change, step in placed:
-        if not step.stands():
-            raise SurgeryError(
-                f"{change.name or 'the model'} was changed since by other means than this library.",
-                f"expected {text.layer(change.new)}",
-                name=change.name,
-                expected=change.new,
-                way_out="put back what the surgery had left there, then undo",
-            )
 
 
 def _whereabouts(model: nn.Module) -> tuple[Any, Any] | None:
