@@ -186,8 +186,8 @@ def test_lstm_with_a_projection():
 
 @pytest.mark.parametrize(
     "normed",
-    [nn.utils.parametrizations.weight_norm, nn.utils.weight_norm, nn.utils.parametrizations.spectral_norm],
-    ids=["weight_norm", "old weight_norm", "spectral_norm"],
+    [nn.utils.parametrizations.weight_norm, nn.utils.weight_norm],
+    ids=["weight_norm", "old weight_norm"],
 )
 @pytest.mark.filterwarnings("ignore:.*weight_norm")
 def test_normalised_weights_of_what_gives(normed):
@@ -199,14 +199,19 @@ def test_normalised_weights_of_what_gives(normed):
     assert distance(net(x), answer) < 1e-10
 
 
-def test_spectral_norm_of_what_takes():
-    taking = nn.utils.parametrizations.spectral_norm(nn.Conv2d(4, 6, 3))
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), taking, nn.Conv2d(6, 2, 1)).double().eval()
+@pytest.mark.parametrize("layer", ["0", "1"])
+def test_a_spectral_norm_holds_in_eval_and_is_found_anew_in_training(layer):
+    normed = nn.utils.parametrizations.spectral_norm(nn.Conv2d(4, 6, 3))
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), normed, nn.Conv2d(6, 2, 1)).double().eval()
     x = torch.randn(1, 3, 8, 8, dtype=torch.float64)
     answer = net(x)
-    ts.widen(net, "0", 6, example_inputs=x)
-    assert net[1].in_channels == 6
+    with pytest.raises(ts.CouplingError, match="largest singular value"):
+        ts.widen(net, layer, 9, example_inputs=x)
+    ts.widen(net, layer, 9, example_inputs=x, approximate=True)
     assert distance(net(x), answer) < 1e-10
+    for _ in range(50):
+        net.train()(x)
+    assert distance(net.eval()(x), answer) > 1e-3
 
 
 def test_torchs_attention_gets_heads_on_the_same_stream():
