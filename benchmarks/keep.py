@@ -12,7 +12,6 @@ fuzzed, PyTorch is enough.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import multiprocessing
 import platform
@@ -49,13 +48,18 @@ def zoo(options: argparse.Namespace, folder: Path) -> str:
 
 def every_model(options: argparse.Namespace, folder: Path) -> str:
     """What zoo_keep.py has found, in hours, for every model of the zoo and all verbs that can be done to it."""
-    path = HERE / "results" / "zoo_keep.csv"
-    rows = list(csv.DictReader(line for line in path.read_text().splitlines() if not line.startswith("#")))
-    same = sum((row["tensors"], row["answers"], row["problem"]) == ("same", "same", "") for row in rows)
-    unread = sum(row["tensors"] == "same" and row["answers"] == "takes too long" for row in rows)
-    verbs = statistics.mean(len(row["verbs"].split()) for row in rows)
-    more = f", {unread} more whose answers take too long" if unread else ""
-    return f"{same} of {len(rows)} models{more}; {verbs:.1f} verbs each"
+    import zoo_keep
+    from zoo_running import RESULTS, read
+
+    rows = read((RESULTS / zoo_keep.STUDY.file).read_text().splitlines(), zoo_keep.Row)
+    known = sum(1 for _ in zoo_keep.everything())
+    same = sum((row.tensors, row.answers, row.problem) == ("same", "same", "") for row in rows)
+    unread = sum((row.tensors, row.answers) == ("same", "takes too long") for row in rows)
+    more = [f"{unread} more whose answers take too long"] * bool(unread)
+    more += [f"{len(rows) - same - unread} not"] * (same + unread < len(rows))
+    more += [f"{known - len(rows)} not run"] * (len(rows) < known)
+    verbs = statistics.mean(len(row.verbs.split()) for row in rows)
+    return ", ".join([f"{same} of {known} models, by {verbs:.1f} verbs each", *more])
 
 
 def bases(options: argparse.Namespace, folder: Path) -> str:
@@ -110,7 +114,7 @@ def _fuzzed_elsewhere() -> Iterator[str]:
     """Rows of the runs whose last lines were put into results/fuzz.jsonl."""
     for path in (HERE / "results").glob("fuzz.jsonl"):
         for told in map(json.loads, path.read_text().splitlines()):
-            yield f"| the same with Python {told['python']}, torch {told['torch']} | 0 | {_fuzzed(told)} |"
+            yield f"| changed recipes, with Python {told['python']} and torch {told['torch']} | 0 | {_fuzzed(told)} |"
 
 
 def bits(options: argparse.Namespace, folder: Path) -> str:
