@@ -43,14 +43,12 @@ class Recording:
         self.classes: dict[str, type[nn.Module]] = {}
         changes = [change for item in planned for change in item.changes]
         if all(change.kind != "call" and vars(change.old) is vars(change.new) for change in changes):
-            self.classes = {self._name(change): type(change.old) for change in reversed(changes)}
+            named = (lambda name: name) if self.model is model else (lambda name: self.view.first(name) or "")
+            self.classes = {named(change.names[0]): type(change.old) for change in reversed(changes)}
         else:
             names = {place for change in changes for name in change.names for place in self.view.places(name)}
             self.was |= parts_of(self.model, names)
         self.moves = tuple(tuple(self._moves(item.changes)) for item in planned)
-
-    def _name(self, change: Change) -> str:
-        return self.view.first(change.names[0]) or ""
 
     def _moves(self, changes: Sequence[Change]) -> Iterator[tuple[str, str]]:
         for change in changes:

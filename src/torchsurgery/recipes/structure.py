@@ -46,7 +46,6 @@ _UNCHANGING = frozenset(_PLAIN)
 _NUMBERS = tuple(map(str, range(10_000)))
 _TIED = ", tied to "
 _UNSAVED = "unsaved buffer"
-_TIED_ONE = "a tensor that another layer has, too"
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +175,8 @@ def signature_of_model(model: nn.Module, modules: list[nn.Module] | None = None)
     found: list[Any] = []
     todo: list[nn.Module | None] = [model]
     seen: set[nn.Module] = set()
-    places: dict[int, tuple[int, str]] = {}
+    parameters: list[int] = []
+    owners: list[nn.Module] = []
     while todo:  # written out, and one flat list, since there may be thousands
         module = todo.pop()
         if module is None or module in seen:
@@ -184,11 +184,8 @@ def signature_of_model(model: nn.Module, modules: list[nn.Module] | None = None)
         state = module.__dict__
         found.append(module.__class__)
         names, told_otherwise = _telling(module.__class__)  # type: ignore[arg-type]  # hashable as every class
-        for name in names:
-            value: Any = state.get(name)
-            kind: type = value.__class__
-            if kind in _UNCHANGING or (kind is tuple and all(item.__class__ in _UNCHANGING for item in value)):
-                found.append(value)
+        values = map(state.get, names)
+        found.extend(filter(_is_unchanging, values) if told_otherwise else values)
         if told_otherwise:
             found += [value for name, value in state.items() if value.__class__ is int and _is_told(name)]
         if children := state.get("_modules"):  # a layer of several names may be looked at twice; TorchScript has none
@@ -198,8 +195,9 @@ def signature_of_model(model: nn.Module, modules: list[nn.Module] | None = None)
         for key, parameter in state.get("_parameters", {}).items():
             found.append(key)
             found.append(parameter.shape if parameter.__class__ is nn.Parameter else _shape_of(parameter))
-            if parameter is not None and places.setdefault(id(parameter), place := (id(module), key)) != place:
-                found.append(_TIED_ONE)
+            if parameter is not None:
+                parameters.append(id(parameter))
+                owners.append(module)
         if buffers := state.get("_buffers"):
             unsaved = state.get("_non_persistent_buffers_set", ())
             for key, buffer in buffers.items():
@@ -207,14 +205,23 @@ def signature_of_model(model: nn.Module, modules: list[nn.Module] | None = None)
                 found.append("unsaved" if key in unsaved else _shape_of(buffer))
         if modules is not None:
             modules += [module] * (len(found) - len(modules))
+    if len(set(parameters)) < len(parameters):  # some are tied, or layers shared
+        first: dict[int, int] = {}
+        found += [first.setdefault(parameter, place) for place, parameter in enumerate(parameters)]
+        if modules is not None:
+            modules += owners
     return found
+
+
+def _is_unchanging(value: Any) -> bool:
+    return type(value) in _UNCHANGING or (type(value) is tuple and _UNCHANGING.issuperset(map(type, value)))
 
 
 @lru_cache(maxsize=4096)
 def _telling(kind: type[nn.Module]) -> tuple[tuple[str, ...], bool]:
-    """The attributes of a class that tell its arguments; and whether others may."""
+    """The attributes of a class that tell its arguments; and whether others may, as its constructor isn't torch's."""
     plain: Any = original(kind)
-    return tuple(_arguments(plain)), not _is_torchs(plain)
+    return tuple(_arguments(plain)), not _is_of_torch(plain.__init__)
 
 
 @lru_cache(maxsize=4096)
@@ -269,7 +276,11 @@ def _class_name(kind: type) -> str:
 
 
 def _is_torchs(kind: type) -> bool:
-    return kind.__module__.startswith("torch.nn.modules")
+    return _is_of_torch(kind)
+
+
+def _is_of_torch(thing: Any) -> bool:
+    return str(thing.__module__).startswith("torch.nn.modules")
 
 
 @lru_cache(maxsize=4096)
