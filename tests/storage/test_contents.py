@@ -98,7 +98,7 @@ def test_names_that_no_line_can_hold(tmp_path):
     net = nn.Sequential()
     net.add_module("a\tb", nn.ReLU())
     with pytest.raises(ts.RecipeError, match="a tab or the end of a line"):
-        ts.save(net, tmp_path / "save")
+        ts.save(net, tmp_path / "save", recipe=ts.recipe_of(net))
 
 
 def test_a_recipe_that_is_too_long(tmp_path, monkeypatch):

@@ -93,7 +93,7 @@ def by_conversion(scene: Scene, place: Place, conversion: Conversion) -> Change:
     """The change for a layer that comes of a conversion."""
     old = as_drafted(scene.draft, place.module)
     if conversion.adopts and can_become(scene, place, conversion.new):
-        new = shell(old, conversion.new)
+        new = shell(place.module, conversion.new)
         return _change(scene, place, new, by_retyping(scene, place, new), conversion)
     new = build(conversion, old, None if conversion.adopts else scene.reference(place))
     held = is_held(new)
@@ -204,10 +204,11 @@ def _change(
     old = shell(place.module) if placement.standing is scene.draft.standing(place.module) else place.module
     if conversion is None:
         return _account(scene, place, old, new, placement, kind)
+    seen = place.module if vars(new) is vars(place.module) else as_drafted(scene.draft, place.module)
     return Change(
         "replace",
         place.names,
-        old if (seen := as_drafted(scene.draft, place.module)) is place.module else seen,
+        old if seen is place.module else seen,
         new,
         placement.standing,
         placement.steps,

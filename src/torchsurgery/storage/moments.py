@@ -131,7 +131,7 @@ def load_training(folder: str | Path, model: nn.Module, *, optimizer: Any = None
         ...     return nn.Sequential(nn.Linear(4, 2))
         >>> net, folder = build(), tempfile.mkdtemp()
         >>> sgd = torch.optim.SGD(net.parameters(), lr=0.5, momentum=0.9)
-        >>> ts.save(net, folder, optimizer=sgd, state={"epoch": 3})
+        >>> ts.save(net, folder, base=build, optimizer=sgd, state={"epoch": 3})
         >>> again = ts.load(folder, base=build)
         >>> ts.load_training(folder, again, optimizer=torch.optim.SGD(again.parameters(), lr=0.1, momentum=0.9))
         {'epoch': 3}
