@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 
@@ -134,7 +135,10 @@ def test_ctrl_c_from_outside(tmp_path):
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-m", "torchsurgery", "inspect", "nets.py:slow"]
-    running = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    # Where the tests run in the background of a script, the signal is ignored, and would be in what they start.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stderr": subprocess.PIPE, "text": True, "preexec_fn": heard}
+    running = subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes)
     while not (tmp_path / "begun").exists():
         assert running.poll() is None
         time.sleep(0.05)
