@@ -9,7 +9,8 @@ trained further, or is brought to bfloat16, has the structure that it had.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -183,21 +184,23 @@ def signature_of_model(model: nn.Module, modules: list[nn.Module] | None = None)
             continue
         state = module.__dict__
         found.append(module.__class__)
-        names, told_otherwise = _telling(module.__class__)  # type: ignore[arg-type]  # hashable as every class
-        values = map(state.get, names)
-        found.extend(filter(_is_unchanging, values) if told_otherwise else values)
+        read, told_otherwise = _telling(module.__class__)  # type: ignore[arg-type]  # hashable as every class
         if told_otherwise:
+            found += filter(_is_unchanging, read(state))
             found += [value for name, value in state.items() if value.__class__ is int and _is_told(name)]
+        else:
+            found.append(read(state))
         if children := state.get("_modules"):  # a layer of several names may be looked at twice; TorchScript has none
             seen.add(module)
             todo.extend(children.values())
             found.extend(children.keys())
-        for key, parameter in state.get("_parameters", {}).items():
-            found.append(key)
-            found.append(parameter.shape if parameter.__class__ is nn.Parameter else _shape_of(parameter))
-            if parameter is not None:
-                parameters.append(id(parameter))
-                owners.append(module)
+        if entries := state.get("_parameters"):
+            found.extend(entries)
+            for parameter in entries.values():
+                found.append(parameter.shape if parameter.__class__ is nn.Parameter else _shape_of(parameter))
+                if parameter is not None:
+                    parameters.append(id(parameter))
+                    owners.append(module)
         if buffers := state.get("_buffers"):
             unsaved = state.get("_non_persistent_buffers_set", ())
             for key, buffer in buffers.items():
@@ -218,10 +221,22 @@ def _is_unchanging(value: Any) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _telling(kind: type[nn.Module]) -> tuple[tuple[str, ...], bool]:
-    """The attributes of a class that tell its arguments; and whether others may, as its constructor isn't torch's."""
+def _telling(kind: type[nn.Module]) -> tuple[Callable[[dict[str, Any]], tuple[Any, ...]], bool]:
+    """Reads the attributes that tell a class's arguments; and whether others may, as its constructor isn't torch's."""
     plain: Any = original(kind)
-    return tuple(_arguments(plain)), not _is_of_torch(plain.__init__)
+    names = tuple(name for name in _arguments(plain) if name not in ("bias", "device", "dtype"))
+    together = operator.itemgetter(*names) if names else lambda state: ()
+
+    def read(state: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(map(state.get, names))
+
+    def read_at_once(state: dict[str, Any]) -> tuple[Any, ...]:
+        try:
+            return together(state)  # of one name, the value alone
+        except KeyError:
+            return read(state)
+
+    return (read_at_once, False) if _is_of_torch(plain.__init__) else (read, True)
 
 
 @lru_cache(maxsize=4096)
