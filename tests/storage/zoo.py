@@ -20,7 +20,7 @@ class Scaled(nn.Module):
         return self.scale * self.inner(x)
 
 
-ts.register("zoo/scaled", Scaled)
+ts.register("test-zoo/scaled", Scaled)
 
 
 def _tiny(kind, config, **more):

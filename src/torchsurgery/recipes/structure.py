@@ -189,14 +189,14 @@ def signature_of_model(model: nn.Module, modules: list[nn.Module] | None = None)
             found += filter(_is_unchanging, read(state))
             found += [value for name, value in state.items() if value.__class__ is int and _is_told(name)]
         else:
-            found.append(read(state))
+            found += read(state)
         if children := state.get("_modules"):  # a layer of several names may be looked at twice; TorchScript has none
             seen.add(module)
             todo.extend(children.values())
             found.extend(children.keys())
         if entries := state.get("_parameters"):
-            found.extend(entries)
-            for parameter in entries.values():
+            for key, parameter in entries.items():
+                found.append(key)
                 found.append(parameter.shape if parameter.__class__ is nn.Parameter else _shape_of(parameter))
                 if parameter is not None:
                     parameters.append(id(parameter))
@@ -225,18 +225,18 @@ def _telling(kind: type[nn.Module]) -> tuple[Callable[[dict[str, Any]], tuple[An
     """Reads the attributes that tell a class's arguments; and whether others may, as its constructor isn't torch's."""
     plain: Any = original(kind)
     names = tuple(name for name in _arguments(plain) if name not in ("bias", "device", "dtype"))
-    together = operator.itemgetter(*names) if names else lambda state: ()
+    together = operator.itemgetter(*names) if len(names) > 1 else None
 
     def read(state: dict[str, Any]) -> tuple[Any, ...]:
         return tuple(map(state.get, names))
 
     def read_at_once(state: dict[str, Any]) -> tuple[Any, ...]:
         try:
-            return together(state)  # of one name, the value alone
+            return together(state)  # type: ignore[misc, no-any-return]  # several, since it is taken for these only
         except KeyError:
             return read(state)
 
-    return (read_at_once, False) if _is_of_torch(plain.__init__) else (read, True)
+    return read if together is None else read_at_once, not _is_of_torch(plain.__init__)
 
 
 @lru_cache(maxsize=4096)
