@@ -9,7 +9,6 @@ model, in which PyTorch's own FLOP counter counts, and `sum(p.numel())`.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from zoo_models import Repeated, Subject, as_used
 from zoo_prune import called_with
-from zoo_running import Study, carry_out, code_of
+from zoo_running import Study, carry_out, code_of, recorded
 
 import torchsurgery as ts
 from torchsurgery.stats import Cost
@@ -55,13 +54,7 @@ CODE = code_of("measuring/*.py", "stats.py", "coupling/substituting.py")
 
 
 def measure(subject: Subject) -> Row:
-    """Nothing that goes wrong is left out: it becomes the row's `problem`."""
-    row, began = Row(subject.library, subject.name, code=CODE), time.perf_counter()
-    try:
-        row = _measured(row, subject)
-    except Exception as error:
-        row = replace(row, problem=" ".join(f"{type(error).__name__}: {error}".split())[:300])
-    return replace(row, seconds=round(time.perf_counter() - began, 1))
+    return recorded(Row(subject.library, subject.name, code=CODE), lambda row: _measured(row, subject))
 
 
 def _measured(row: Row, subject: Subject) -> Row:

@@ -29,7 +29,7 @@ from torch import nn
 from zoo_chains import edited, told, trained
 from zoo_models import Repeated, Subject, of_timm, of_torchvision
 from zoo_prune import answer_of, called_with, logits, same
-from zoo_running import Study, carry_out, code_of
+from zoo_running import Study, carry_out, code_of, recorded
 
 import torchsurgery as ts
 
@@ -66,7 +66,7 @@ class Row:
     refused: str = ""
 
 
-CODE = code_of("storage/*.py", "recipes/*.py", "plans/replaying.py", "history.py")
+CODE = code_of("storage/*.py", "recipes/*.py", "plans/replaying.py", "history/*.py")
 
 
 def everything() -> Iterator[Subject]:
@@ -83,14 +83,9 @@ def everything() -> Iterator[Subject]:
 
 
 def measure(subject: Subject) -> Row:
-    """Nothing that goes wrong is left out: it becomes the row's `problem`."""
-    row, began = Row(subject.library, subject.name, code=CODE), time.perf_counter()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            row = _measured(row, subject, Path(folder))
-    except Exception as error:
-        row = replace(row, problem=" ".join(f"{type(error).__name__}: {error}".split())[:600])
-    return replace(row, seconds=round(time.perf_counter() - began, 1))
+    row = Row(subject.library, subject.name, code=CODE)
+    with tempfile.TemporaryDirectory() as folder:
+        return recorded(row, lambda row: _measured(row, subject, Path(folder)), most=600)
 
 
 def _measured(row: Row, subject: Subject, folder: Path) -> Row:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 from zoo_models import Repeated, Subject, as_used
-from zoo_running import Study, carry_out, code_of
+from zoo_running import Study, carry_out, code_of, recorded
 
 import torchsurgery as ts
 from torchsurgery.choosing import Wish, choose
@@ -86,13 +86,7 @@ CODE = code_of("coupling/*.py", "choosing/*.py", "importance/*.py", "pruning.py"
 
 
 def measure(subject: Subject) -> Row:
-    """Nothing that goes wrong is left out: it becomes the row's `problem`."""
-    row, began = Row(subject.library, subject.name, code=CODE), time.perf_counter()
-    try:
-        row = _measured(row, subject)
-    except Exception as error:
-        row = replace(row, problem=" ".join(f"{type(error).__name__}: {error}".split())[:300])
-    return replace(row, seconds=round(time.perf_counter() - began, 1))
+    return recorded(Row(subject.library, subject.name, code=CODE), lambda row: _measured(row, subject))
 
 
 def _measured(row: Row, subject: Subject) -> Row:

@@ -23,7 +23,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
@@ -77,6 +77,16 @@ def code_of(*parts: str) -> str:
     """A short name for the state of some files of the library, given as patterns."""
     files = sorted({path for part in parts for path in Path(ts.__path__[0]).glob(part)})
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:8]
+
+
+def recorded(row: Any, measured: Callable[[Any], Any], most: int = 300) -> Any:
+    """What is measured, and how long it took. Nothing that goes wrong is left out: it becomes the row's `problem`."""
+    began = time.perf_counter()
+    try:
+        row = measured(row)
+    except Exception as error:
+        row = replace(row, problem=" ".join(f"{type(error).__name__}: {error}".split())[:most])
+    return replace(row, seconds=round(time.perf_counter() - began, 1))
 
 
 def carry_out(study: Study, arguments: list[str] | None = None) -> list[Any]:

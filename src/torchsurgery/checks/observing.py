@@ -57,21 +57,28 @@ def observed(
     The calls come in the order in which the forwards return: children before their parents. `enter()` is called as each
     begins.
     """
-    covered: list[tuple[nn.Module, Any]] = []
+    with covered(dict.fromkeys(modules), lambda module: _seen(module, see, enter)):
+        yield
+
+
+@contextmanager
+def covered(modules: Iterable[nn.Module], forward_of: Callable[[nn.Module], Callable[..., Any]]) -> Iterator[None]:
+    """A block in which modules have other forwards, put into the instances: no hook is registered for it."""
+    before: list[tuple[nn.Module, Any]] = []
     try:
-        for module in dict.fromkeys(modules):
-            covered.append((module, module.__dict__.get("forward")))
-            module.__dict__["forward"] = _covered(module, see, enter)
+        for module in modules:
+            before.append((module, module.__dict__.get("forward")))
+            module.__dict__["forward"] = forward_of(module)
         yield
     finally:
-        for module, own in reversed(covered):
+        for module, own in reversed(before):
             if own is None:
                 module.__dict__.pop("forward", None)
             else:
                 module.__dict__["forward"] = own
 
 
-def _covered(
+def _seen(
     module: nn.Module, see: Callable[[nn.Module, Any, Any, bool], None], enter: Callable[[], None]
 ) -> Callable[..., Any]:
     forward: Callable[..., Any] = module.forward

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from .. import history
 from ..edits import Prune, Recut
 from ..errors import VerificationError
+from ..layers.building import tensors_of
 from ..origins import Sliced, evaluate, is_plain_float
 from .observing import copied, difference, is_finite, tensors_in
 from .results import Finding, fails, holds, listing, remark
@@ -29,13 +30,14 @@ _NAME = "pruned equals zeroed"
 def zeroed(trial: Trial) -> Iterator[Finding]:
     """Hold a model that was pruned last against what it was, with zeros in the places that went, in float64."""
     surgeries = history.in_force(trial.model)
-    if not surgeries or not any(map(_prunings, surgeries)):
+    prunings = list(map(_prunings, surgeries))
+    if not any(prunings):
         return
     done = surgeries[-1]
-    if done is None or not _prunings(done):
+    if done is None or not prunings[-1]:
         yield remark(_NAME, "not compared: only the last surgery can be taken back for it, as long as it is held")
         return
-    for place, edit in _prunings(done).items():
+    for place, edit in prunings[-1].items():
         why_not = _why_not(trial, edit)
         yield remark(_NAME, f"not compared: {why_not}") if why_not else _compared(trial, done, place, edit)
 
@@ -61,7 +63,7 @@ def _compared(trial: Trial, done: history.Done, place: int, edit: Prune) -> Find
         with done.taken_back(place + 1) as model:
             left, coarse = _answers(model, trial, {})
             again, _ = _answers(model, trial, {}, seed=1)
-            now = {name: tensor.detach().clone() for name, tensor in _tensors(model).items() if name in edit.kept}
+            now = {name: tensor.detach().clone() for name, tensor in tensors_of(model).items() if name in edit.kept}
     except Exception as error:
         return remark(_NAME, f"not compared: does not run in float64 ({type(error).__name__})")
     try:
@@ -106,7 +108,7 @@ def _answers(
     other = Trial.of(model, args, kwargs, ())
     with other.kept():
         torch.manual_seed(seed)
-        for name, tensor in _tensors(model).items():
+        for name, tensor in tensors_of(model).items():
             value = values.get(name, tensor).detach()
             tensor.data = value.double() if is_plain_float(value) else value
         with _Coarsest() as coarsest:
@@ -115,7 +117,7 @@ def _answers(
 
 def _with_zeros(model: nn.Module, edit: Recut, now: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors as they were before they were cut: with today's numbers where these are left, and zeros elsewhere."""
-    tensors = _tensors(model)
+    tensors = tensors_of(model)
     return {name: _spread(name, tensors[name], edit, now[name]) for name in edit.kept if name in now}
 
 
@@ -128,11 +130,6 @@ def _spread(name: str, old: Tensor, edit: Recut, now: Tensor) -> Tensor:
     whole = whole.contiguous().flatten()
     whole[left] = now.to(whole.device, whole.dtype).flatten()
     return whole.reshape(old.shape)
-
-
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    parameters = model.named_parameters(remove_duplicate=False)
-    return {**dict(parameters), **dict(model.named_buffers(remove_duplicate=False))}
 
 
 class _Coarsest(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from ..checks.observing import blame, shapes, tensors_in
+from ..checks.observing import blame, covered, shapes, tensors_in
 from ..checks.trials import Trial
 from ..errors import TraceError
 from .graph import Flow, Kind, Node
@@ -163,19 +163,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     @contextmanager
     def watching(self, model: nn.Module) -> Iterator[None]:
         """A block in which the forwards of all modules are seen."""
-        covered: list[tuple[nn.Module, Any]] = []
-        try:
-            for module in self.names:
-                if not isinstance(module, torch.jit.ScriptModule):
-                    covered.append((module, module.__dict__.get("forward")))
-                    module.__dict__["forward"] = self._covered(module, module is model)
+        plain = [module for module in self.names if not isinstance(module, torch.jit.ScriptModule)]
+        with covered(plain, lambda module: self._covered(module, module is model)):
             yield
-        finally:
-            for module, own in reversed(covered):
-                if own is None:
-                    module.__dict__.pop("forward", None)
-                else:
-                    module.__dict__["forward"] = own
 
     def _covered(self, module: nn.Module, is_root: bool) -> Callable[..., Any]:
         forward: Callable[..., Any] = module.forward

@@ -55,9 +55,8 @@ def since(model: nn.Module, number: int, roots: Collection[nn.Module] | None = N
     sharing = [root for root in (sharing_with(model) if roots is None else roots) if root in others] if later else []
     names = Names([model, *sharing] if sharing else [])
     found: dict[int, Told] = {}
-    earlier: dict[
-        int, Told
-    ] = {}  # what was done on roots that aren't to be seen any more, as those around them tell it
+    # What was done on roots that aren't to be seen any more, as those around them tell it.
+    earlier: dict[int, Told] = {}
     halved: set[int] = set()
     for entry in reversed(later):
         root = entry.root()

@@ -287,11 +287,7 @@ def _order(module: nn.Module) -> str:
 @lru_cache(maxsize=4096)
 def _class_name(kind: type) -> str:
     # A class of the user's is in __main__ today and in a module of its own tomorrow.
-    return f"nn.{kind.__name__}" if _is_torchs(kind) else kind.__name__
-
-
-def _is_torchs(kind: type) -> bool:
-    return _is_of_torch(kind)
+    return f"nn.{kind.__name__}" if _is_of_torch(kind) else kind.__name__
 
 
 def _is_of_torch(thing: Any) -> bool:
@@ -315,7 +311,7 @@ def _told(module: nn.Module, kind: Any) -> Iterator[str]:
         value = state.get(name, ...)
         if value is not ... and _is_plain(value) and not _is_default(value, default):
             yield f"{name}={value!r}"
-    if not _is_torchs(kind):
+    if not _is_of_torch(kind):
         for name, value in state.items():
             if type(value) is int and name not in arguments and _is_told(name):
                 yield f"{name}={value}"
