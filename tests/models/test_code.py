@@ -144,3 +144,10 @@ def test_look_up(net):
     assert look_up(f"{net}:number") == 3
     with pytest.raises(ts.SourceError, match="names no class or function"):
         look_up("timm:resnet18")
+
+
+def test_nothing_is_written_beside_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    (tmp_path / "alone.py").write_text("from torch import nn\ndef build(): return nn.ReLU()\n")
+    assert isinstance(ts.build(f"{tmp_path}/alone.py:build"), nn.ReLU)
+    assert [path.name for path in tmp_path.iterdir()] == ["alone.py"]

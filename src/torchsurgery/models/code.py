@@ -9,6 +9,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -75,7 +76,7 @@ def _run_file(path: str) -> ModuleType:
         )
     # A name of its own for each file, under which pickles and dataclasses find it again.
     unique = f"{file.stem}_{abs(hash(file.resolve())):x}"
-    spec = importlib.util.spec_from_file_location(unique, file)
+    spec = importlib.util.spec_from_file_location(unique, file, loader=_Script(unique, str(file)))
     assert spec is not None and spec.loader is not None  # a .py file always has one
     module = importlib.util.module_from_spec(spec)
     sys.modules[unique] = module
@@ -86,6 +87,13 @@ def _run_file(path: str) -> ModuleType:
             del sys.modules[unique]
             raise _fails(path, error) from error
     return module
+
+
+class _Script(SourceFileLoader):
+    """Keeps no bytecode beside the file, as `python file.py` doesn't: who only looks finds nothing new there."""
+
+    def set_data(self, *_args: Any, **_kwargs: Any) -> None:
+        pass
 
 
 def _imported(path: str) -> ModuleType:
