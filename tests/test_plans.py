@@ -9,7 +9,9 @@ from torch.optim.swa_utils import AveragedModel
 
 import torchsurgery as ts
 from sameness import portrait
+from torchsurgery import changes
 from torchsurgery.edits import Insert, Remove, Replace, Wrap
+from torchsurgery.planning import cutting
 
 
 class Fused(nn.Sequential):
@@ -304,6 +306,39 @@ def test_a_plan_from_before_training_takes_the_weights_of_now(net):
         net[2].weight.fill_(3)
     plan.apply()
     assert net[2].weight.tolist() == [3, 3, 3]
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """The origins of all tensors that are computed, in order."""
+    seen = []
+
+    def evaluate(origin, tensors):
+        seen.append(origin)
+        return true(origin, tensors)
+
+    true = changes.evaluate
+    for file in (changes, cutting):
+        monkeypatch.setattr(file, "evaluate", evaluate)
+    return seen
+
+
+def test_what_is_planned_and_applied_in_one_go_is_computed_once(net, computed):
+    expected = net[0].weight[1:].clone()
+    done = ts.prune(net, "0", channels=[0], example_inputs=torch.randn(2, 2))
+    assert len(computed) == 7, "for the plan, its certificate and the model"
+    assert torch.equal(net[0].weight, expected)
+    done.undo()
+    assert net[0].weight.shape == (3, 2)
+
+
+def test_what_was_planned_before_is_computed_again_when_it_is_applied(net, computed):
+    plan = ts.plan(net, torch.randn(2, 2)).prune("0", channels=[0])
+    net[0].weight.data += 1  # which leaves no trace
+    expected = net[0].weight[1:].clone()
+    plan.apply()
+    assert len(computed) == 7 + 7
+    assert torch.equal(net[0].weight, expected)
 
 
 def test_a_model_in_a_compiled_wrapper_is_changed_inside():

@@ -225,6 +225,7 @@ def perform(
     confirm: Callable[[], None] | None = None,
     operations: tuple[Operation, ...] | None = None,
     average: Average | None = None,
+    anew: bool = True,
 ) -> Surgery:
     """Run the steps of what is planned and then `further` ones; on any failure or interrupt the model is as it was.
 
@@ -238,6 +239,7 @@ def perform(
         confirm: Raises if the altered model is not to stay so.
         operations: The changes as data; None where they are for a run only, and nothing is to be remembered of them.
         average: What is done to an averaged copy after that.
+        anew: Whether tensors computed from old ones are computed once more, since these may have changed meanwhile.
 
     Raises:
         PlanError: if the model is no longer what it was when the changes were planned.
@@ -259,7 +261,8 @@ def perform(
         with collection_paused():
             for step in each(steps, "applying"):
                 restores.append(step.snapshot())
-                step.apply()
+                if anew or not isinstance(step, Refresh):
+                    step.apply()
             record = None if recording is None else recording.done()
             surgery = Surgery(model, tuple(planned), type(model).__name__, sizes, state, record)
             following = [change.standing for change in changes if change.kind == "follow"]

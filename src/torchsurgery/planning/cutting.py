@@ -56,8 +56,15 @@ class _Slice:
     def __init__(self, name: str, old: Tensor, edit: Recut) -> None:
         self.name, self.old, self.edit = name, old, edit
         self._new: Tensor | None = None
+        self._origins: dict[str, Computed] = {}
 
     def origin(self, key: str) -> Computed:
+        """Where it comes from, in a layer that has it by this key."""
+        if key not in self._origins:
+            self._origins[key] = self._origin(key)
+        return self._origins[key]
+
+    def _origin(self, key: str) -> Computed:
         edit, shape = self.edit, tuple(self.old.shape)
         if isinstance(edit, Widen) and self.name in edit.added:
             axis, number = edit.added[self.name]
@@ -71,7 +78,8 @@ class _Slice:
     @property
     def new(self) -> Tensor:
         if self._new is None:
-            value = evaluate(self.origin("it"), {"it": self.old})
+            key = self.name.rpartition(".")[2]
+            value = evaluate(self.origin(key), {key: self.old})
             self._new = nn.Parameter(value, self.old.requires_grad) if isinstance(self.old, nn.Parameter) else value
             vars(self._new).update(vars(self.old))
         return self._new

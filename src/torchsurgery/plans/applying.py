@@ -39,9 +39,12 @@ class Applying(Planning):
                 gives another shape (tried without computing, where the model's inputs are known or can be told).
             VerificationError: if the check fails. Nothing has changed then.
         """
+        return self._applied(optimizer, ema, check)
+
+    def _applied(self, optimizer: Any, ema: Any, check: Any, anew: bool = True) -> Surgery:
         tells = check is None and not self.keeps_states
         confirm = rehearsal(self.draft.model, self.changes, self.example_inputs) if tells else None
-        return self._done(self.operations, optimizer, ema, None if check is False else check, confirm)
+        return self._done(self.operations, optimizer, ema, None if check is False else check, confirm, anew)
 
     def _done(
         self,
@@ -50,6 +53,7 @@ class Applying(Planning):
         ema: Any = None,
         check: Any = None,
         confirm: Callable[[], None] | None = None,
+        anew: bool = True,
     ) -> Surgery:
         model, changes = self.draft.model, self.changes
         further: list[Step] = []
@@ -63,7 +67,7 @@ class Applying(Planning):
             average = Average(twin.draft.model, twin.planned, None if operations is None else twin.operations)
         widths = not self.keeps_states and any(changes_width(change.old, change.new) for change in changes)
         sizes = None if self.keeps_states else (self.before, self.after)
-        return perform(model, self.planned, further, sizes, widths, check, confirm, operations, average)
+        return perform(model, self.planned, further, sizes, widths, check, confirm, operations, average, anew)
 
     @contextmanager
     def in_force(self) -> Iterator[nn.Module]:
@@ -74,9 +78,26 @@ class Applying(Planning):
             ...     altered.layer4
             Identity()
         """
-        done = self._done(None) if self.planned else None
+        with self._in_force() as model:
+            yield model
+
+    @contextmanager
+    def _in_force(self, anew: bool = True) -> Iterator[nn.Module]:
+        done = self._done(None, anew=anew) if self.planned else None
         try:
             yield self.draft.model
         finally:
             if done is not None:
                 done.undo()
+
+
+def at_once(plan: Applying, *, optimizer: Any = None, ema: Any = None, check: Any = None) -> Surgery:
+    """What `apply` does, of a plan made this very moment: no tensor can have changed since, so none is computed again.
+
+    Args:
+        plan: With one edit; a second one may compute from what the first has computed.
+        optimizer: See `Applying.apply`.
+        ema: See there.
+        check: See there.
+    """
+    return plan._applied(optimizer, ema, check, anew=False)

@@ -11,6 +11,7 @@ from .. import importance
 from ..ends import Fill
 from ..importance import Importance
 from ..plans import plan
+from ..plans.applying import at_once
 from ..selection import Target
 from ..surgery import Surgery
 
@@ -208,7 +209,7 @@ def prune(
         macs=macs,
         outputs=outputs,
     )
-    return planned.apply(optimizer=optimizer, ema=ema, check=check)
+    return at_once(planned, optimizer=optimizer, ema=ema, check=check)
 
 
 def widen(
@@ -267,4 +268,4 @@ def widen(
         approximate=approximate,
         outputs=outputs,
     )
-    return planned.apply(optimizer=optimizer, ema=ema, check=check)
+    return at_once(planned, optimizer=optimizer, ema=ema, check=check)
