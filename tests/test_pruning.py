@@ -171,10 +171,19 @@ def test_torchs_attention_loses_heads_and_keeps_the_stream():
     assert type(net.layer.self_attn) is nn.MultiheadAttention
 
 
+EXTRAS = [
+    {},
+    {"add_bias_kv": True},
+    {"add_zero_attn": True},
+    {"kdim": 12, "vdim": 12, "bias": False, "add_bias_kv": True, "add_zero_attn": True},
+]
+
+
 @pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize("weights", [True, False])
-def test_attention_computes_what_torchs_does(batch_first, weights):
-    theirs = nn.MultiheadAttention(12, 4, batch_first=batch_first).double().eval()
+@pytest.mark.parametrize("extras", EXTRAS, ids=str)
+def test_attention_computes_what_torchs_does(batch_first, weights, extras):
+    theirs = nn.MultiheadAttention(12, 4, batch_first=batch_first, **extras).double().eval()
     mine = copy.deepcopy(theirs)
     mine.__class__ = Attention
     x, y = torch.randn(3, 5, 12).double(), torch.randn(3, 5, 12).double()
@@ -193,6 +202,34 @@ def test_attention_computes_what_torchs_does(batch_first, weights):
             assert (one[1] is None) == (other[1] is None)
             if weights:
                 assert distance(one[1], other[1]) < 1e-12
+
+
+class Attending(nn.Module):
+    """Attention to something of other widths, with a learned key and value, and one of zeros."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v = nn.Linear(6, 16), nn.Linear(6, 10), nn.Linear(6, 12)
+        self.m = nn.MultiheadAttention(16, 4, kdim=10, vdim=12, add_bias_kv=True, add_zero_attn=True)
+        self.out = nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.out(self.m(self.q(x), self.k(x), self.v(x))[0])
+
+
+@pytest.mark.parametrize("heads", [True, False, None])
+@pytest.mark.parametrize("amount", [0.25, 0.5, 0.75])
+def test_attention_to_more_than_what_is_given_loses_heads_and_their_width(heads, amount):
+    torch.manual_seed(0)
+    net, x = Attending().double().eval(), torch.randn(2, 5, 6, dtype=torch.double)
+    done = ts.prune(net, amount=amount, heads=heads, example_inputs=x)
+    assert net.m.bias_k.shape[-1] == net.m.k_proj_weight.shape[0] == net.m.num_heads * net.m.head_dim < 16
+    assert net.q.out_features < 16 and net.k.out_features < 10 and net.v.out_features < 12
+    assert "agree" in str(ts.check(net, x))
+    done.undo()
+    answer = net(x)
+    ts.widen(net, "m", 2.0, heads=True, example_inputs=x)
+    assert distance(net(x), answer) < 1e-12
 
 
 # --- budgets and bounds

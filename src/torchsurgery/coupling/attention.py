@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -41,6 +42,9 @@ class Attention(nn.MultiheadAttention):
         same = query is key and key is value
         q, k, v = self._heads(inputs, same)
         mask = joint_mask(attn_mask, key_padding_mask, q)
+        more = k.shape[-2] - inputs[1].shape[1]
+        if mask is not None and more:
+            mask = F.pad(mask, (0, more))
         # As wide as it was built, whatever has gone since: scores of pruned heads' neighbours must not change.
         scale = float(vars(self).get("score_scale", int(self.head_dim) ** -0.5))
         out, weights = attended(q, k, v, mask, self.dropout if self.training else 0.0, scale, need_weights)
@@ -65,20 +69,27 @@ class Attention(nn.MultiheadAttention):
         else:
             weights = self.in_proj_weight.chunk(3)
             parts = [F.linear(t, w, b) for t, w, b in zip(inputs, weights, biases, strict=True)]
-        return [split_in_heads(t, self.num_heads) for t in parts]
+        return self._with_more_keys(*(split_in_heads(t, self.num_heads) for t in self._with_biases(parts)))
+
+    def _with_biases(self, parts: list[Tensor]) -> list[Tensor]:
+        """Behind the keys and values, if there are any, those that are learned: `add_bias_kv`."""
+        if self.bias_k is None or self.bias_v is None:
+            return parts
+        q, k, v = parts
+        more = (bias.expand(len(k), -1, -1) for bias in (self.bias_k, self.bias_v))
+        return [q, *(torch.cat(both, 1) for both in zip((k, v), more, strict=True))]
+
+    def _with_more_keys(self, q: Tensor, k: Tensor, v: Tensor) -> list[Tensor]:
+        """Behind them one key and value of zeros: `add_zero_attn`."""
+        return [q, *(F.pad(t, (0, 0, 0, 1)) for t in (k, v))] if self.add_zero_attn else [q, k, v]
 
     def _packed(self) -> bool:
         return self._parameters["in_proj_weight"] is not None
 
 
 def is_plain_attention(module: nn.Module) -> bool:
-    """Whether a module is torch's own attention of a kind that `Attention` computes."""
-    return (
-        type(module) is nn.MultiheadAttention
-        and module.bias_k is None
-        and module.bias_v is None
-        and not module.add_zero_attn
-    )
+    """Whether a module is torch's own attention, which `Attention` computes."""
+    return type(module) is nn.MultiheadAttention
 
 
 def as_attention(state: dict[str, Any]) -> dict[str, Any]:
