@@ -232,6 +232,37 @@ def test_attention_to_more_than_what_is_given_loses_heads_and_their_width(heads,
     assert distance(net(x), answer) < 1e-12
 
 
+class OwnKind(nn.MultiheadAttention):
+    """Somebody's own class, whose forward is torch's and stays it."""
+
+
+class Own(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q, self.m, self.out = nn.Linear(6, 16), OwnKind(16, 4, batch_first=True), nn.Linear(16, 3)
+
+    def forward(self, x):
+        x = self.q(x)
+        return self.out(self.m(x, x, x)[0])
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"amount": 0.5, "heads": False}, {"amount": 0.6, "min_width": 0.6}, {"amount": 0.4, "ranked": True}],
+    ids=str,
+)
+def test_an_attention_of_ones_own_class_keeps_to_what_its_forward_takes(how):
+    torch.manual_seed(2)
+    net, x = Own().double().eval(), torch.randn(2, 5, 6, dtype=torch.double)
+    done = ts.prune(net, example_inputs=x, **how)
+    width = net.q.out_features
+    assert net.m.embed_dim == width == net.m.in_proj_weight.shape[0] // 3
+    assert width % net.m.num_heads == 0
+    # Its forward scales by the width of the heads, which has changed where heads are narrower.
+    assert "goes over what went" in str(ts.check(net, x)) or net.m.head_dim == 4
+    done.undo()
+
+
 # --- budgets and bounds
 
 

@@ -269,6 +269,8 @@ class Functions(TorchFunctionMode):
         ]
         # And it is told how wide that is.
         told.append((args[0], -1, args[3] if len(args) > 3 else kwargs.get("embed_dim_to_check")))
+        told.append((args[5] if len(args) > 5 else kwargs.get("in_proj_weight"), 0, 3 * stream))
+        float(stream)  # its scale is of the width of the heads
         where = Where("multi_head_attention_forward", self.operations.stack[-1])
         for tensor, dim, width in told:
             notes = getattr(tensor, "_coupling", None)
