@@ -234,3 +234,14 @@ def test_what_matches_later_is_not_given_up_early():
     assert (classes.of(many) > 0).all()
     assert classes.of(many)[:2].tolist() == classes.of(many)[2:].tolist()
     assert alive(classes, again, many[0]) == [False] * 3 + [True] * 3
+
+
+def test_what_a_product_is_multiplied_with_and_does_not_need_stays():
+    ledger = Ledger()
+    a, b, c = ledger.fresh(2), ledger.fresh(3), ledger.fresh(2)
+    ledger.tie(np.repeat(ledger.merge((a, b), (2, 3)), 2), ledger.merge((a, b, c), (2, 3, 2)))
+    classes = solve(ledger)
+    assert (classes.of(c) == 0).all()
+    assert (classes.of(a) > 0).all()
+    assert (classes.of(b) > 0).all()
+    assert "multiplied" in Paths(ledger, classes).blame(int(c[0])).what

@@ -235,8 +235,9 @@ class _Solver:
                 continue
             theirs.remove(alike)
             found |= self.links.add(self.c[some, i], self.c[others, alike], -1 - self.p[others])
-        if not left and not theirs:
-            return found
+        if not left or not theirs:
+            rows, rest = (others, theirs) if theirs else (some, left)
+            return (self._stays(rows, rest, "every channel is multiplied with it") if rest else False) or found
         if len(left) == 1 and theirs:
             return self._refine(self.c[some, left[0]], self.c[others][:, theirs], others) or found
         if len(theirs) == 1 and left:
