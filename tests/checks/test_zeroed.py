@@ -40,6 +40,23 @@ def test_a_residual_network_agrees_to_the_last_digits():
     assert line(ts.check(model, x)) is None
 
 
+class Complex(nn.Module):
+    def __init__(self, dtype):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 8, dtype=dtype), nn.Linear(8, 3, dtype=dtype)
+
+    def forward(self, x):
+        return self.b(self.a(x.to(self.a.weight.dtype)))
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+def test_complex_numbers_are_zeroed_too(dtype):
+    net, x = Complex(dtype), torch.randn(2, 4)
+    done = ts.prune(net, "a", 0.5, example_inputs=x)
+    assert line(ts.check(net, x)).detail.startswith("they agree")
+    assert done.in_force
+
+
 def test_it_is_asked_with_what_the_model_has_learnt_since(net):
     done = ts.prune(net, "0", 0.5, example_inputs=X)
     optimizer = torch.optim.SGD(net.parameters(), 0.1)

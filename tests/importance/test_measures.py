@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 import torchsurgery as ts
 from coupling.networks import Residual, built
@@ -48,3 +49,15 @@ def test_importance_of_the_wrong_shape():
     net, x = built(Residual)
     with pytest.raises(ts.CouplingError, match="must answer one number a channel for stem"):
         ts.prune(net, "stem", 0.5, by=lambda slices: torch.zeros(3), example_inputs=x)
+
+
+@pytest.mark.parametrize("by", [ts.importance.l1, ts.importance.l2, ts.importance.taylor])
+def test_complex_weights_are_scored_by_their_size(by):
+    layers = (nn.Linear(*sizes, bias=False, dtype=torch.complex64) for sizes in ((1, 3), (3, 1)))
+    net = nn.Sequential(*layers)
+    weight = torch.tensor([[2j], [1.0], [3 - 1j]])
+    net[0].weight.data.copy_(weight)
+    for layer in net:
+        layer.weight.grad = layer.weight.detach().clone()
+    ts.prune(net, "0", 1, by=by, example_inputs=torch.zeros(1, 1, dtype=torch.complex64))
+    assert torch.equal(net[0].weight, weight[[0, 2]])

@@ -9,11 +9,12 @@ from torchsurgery.importance.scoring import Slice, scores_of
 
 
 def expected(tensor, dim, exponent):
-    return tensor.movedim(dim, 0).reshape(tensor.shape[dim], -1).abs().pow(exponent).sum(1)
+    sizes = tensor.abs().to(torch.float64 if tensor.dtype is torch.float64 else torch.float32)
+    return sizes.movedim(dim, 0).reshape(tensor.shape[dim], -1).pow(exponent).sum(1)
 
 
 @pytest.mark.parametrize("exponent", [1, 2])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.complex64])
 @pytest.mark.parametrize("shape", [(6,), (6, 4), (1, 4), (6, 4, 3, 3), (2, 6, 4)], ids=str)
 def test_sums_of_powers_along_each_axis(shape, dtype, exponent):
     tensor = torch.randn(shape, dtype=dtype)
@@ -22,6 +23,22 @@ def test_sums_of_powers_along_each_axis(shape, dtype, exponent):
         for every in (True, False):
             found = Slice("w", dim, "", tensor, None, entries, length, every).powers(exponent)
             torch.testing.assert_close(found, expected(tensor, dim, exponent))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_sums_in_16_bits_tell_channels_apart(dtype):
+    net = nn.Sequential(nn.Linear(9, 200), nn.Linear(200, 999)).to(dtype)
+    with torch.no_grad():
+        for layer in net:
+            layer.weight.fill_(16.0)
+            layer.bias.zero_()
+        net[0].weight[:, 0] = torch.linspace(20, 30, 200)
+    # In float16 each of these channels comes to infinity, in bfloat16 all of them to the same.
+    done = ts.prune(net, "0", 0.5, example_inputs=torch.zeros(1, 9, dtype=dtype))
+    assert float(net[0].weight[:, 0].detach().min()) > 24.9
+    done.undo()
+    ts.prune(net, "0", 0.5, by=ts.importance.l1, example_inputs=torch.zeros(1, 9, dtype=dtype))
+    assert float(net[0].weight[:, 0].detach().min()) > 24.9
 
 
 def test_sums_of_a_tensor_that_lies_otherwise_in_memory():

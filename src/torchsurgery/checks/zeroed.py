@@ -25,6 +25,7 @@ from .trials import Trial
 
 TOLERANCE = 1e-9
 _NAME = "pruned equals zeroed"
+_FINE = (torch.float64, torch.complex128)
 
 
 def zeroed(trial: Trial) -> Iterator[Finding]:
@@ -125,7 +126,7 @@ def _spread(name: str, old: Tensor, edit: Recut, now: Tensor) -> Tensor:
     places = torch.arange(old.numel(), device=old.device).reshape(old.shape)
     left = evaluate(Sliced.of(name, edit.kept[name], tuple(old.shape)), {name: places}).flatten()
     # Whole numbers are tables, to be read at these places; a variance of zero is another thing than none.
-    blank = is_plain_float(old) and not name.endswith("running_var")
+    blank = (is_plain_float(old) or old.is_complex()) and not name.endswith("running_var")
     whole = torch.zeros_like(old) if blank else old.detach().clone()
     whole = whole.contiguous().flatten()
     whole[left] = now.to(whole.device, whole.dtype).flatten()
@@ -142,6 +143,6 @@ class _Coarsest(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         answer = func(*args, **(kwargs or {}))
         for tensor in tensors_in(answer):
-            if is_plain_float(tensor) and tensor.dtype is not torch.float64:
+            if (is_plain_float(tensor) or tensor.is_complex()) and tensor.dtype not in _FINE:
                 self.allowed = max(self.allowed, math.sqrt(torch.finfo(tensor.dtype).eps))
         return answer

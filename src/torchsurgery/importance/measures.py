@@ -91,7 +91,8 @@ def taylor(slices: Sequence[Slice]) -> Tensor:
 
     Source: Molchanov et al., Importance Estimation for Neural Network Pruning, CVPR 2019.
     """
-    terms = [(s.weight * s.grad).sum(1) for s in slices if s.grad is not None]
+    products = [s.weight * s.grad.conj() for s in slices if s.grad is not None]
+    terms = [torch.real(product).sum(1) for product in products]
     if not terms:
         raise CouplingError(
             f"{slices[0].name} has no gradient to score its channels by.",

@@ -136,7 +136,7 @@ def _slices(coupling: Coupling, members: Axis, tensors: Mapping[str, Tensor], su
     for place in families.reached(members):
         leaf, dim = families.uses.places[place]
         tensor = tensors.get(leaf) if leaf in coupling.record.parameters else None
-        if tensor is None or not tensor.is_floating_point():
+        if tensor is None or not (tensor.is_floating_point() or tensor.is_complex()):
             continue
         classes, own = families.uses.classes_of(place), coupling.record.leaves[leaf][dim]
         every = np.array_equal(classes, members)
@@ -169,6 +169,7 @@ def _positions(owner: Axis, count: int) -> Tensor | None:
 
 def _summed_powers(tensor: Tensor, dim: int, exponent: int) -> Tensor:
     """The sum of |entry| ** exponent for each index along one axis; each way is the quickest for its case by far."""
+    tensor = _wide(tensor)
     if tensor.dim() == 1:
         return tensor.square() if exponent == 2 else tensor.abs().pow(exponent)
     if dim == 0:
@@ -182,6 +183,12 @@ def _summed_powers(tensor: Tensor, dim: int, exponent: int) -> Tensor:
     else:
         sums = (rows.square() if exponent == 2 else rows.abs().pow(exponent)).sum(0)
     return sums.view(tensor.shape[dim], -1).sum(1) if dim + 1 < tensor.dim() else sums
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """Sizes of complex numbers; and 16 bits as 32, since sums in 16 overflow, or come out alike for many channels."""
+    tensor = tensor.abs() if tensor.is_complex() else tensor
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 
 def _is_plain(tensor: Tensor) -> bool:
