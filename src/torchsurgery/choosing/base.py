@@ -143,6 +143,9 @@ class Choice:
         if emptied is not None:
             leaf, dim = emptied
             return [self.coupling.leaf_axis(leaf, dim)], f"nothing of {leaf} would be left", layer_of(leaf)
+        for axis, number, why in self.coupling.record.apart:
+            if remains.count(axis) == number:
+                return [axis], why, self._name()
         for parts in self.coupling.balanced:
             if len({remains.count(part) for part in parts}) > 1 and len({len(part) for part in parts}) == 1:
                 return list(parts), "the parts of a chunk must be of one size", self._name()

@@ -59,9 +59,10 @@ def _sizes(call: Call) -> list[Any] | None:
     args, kwargs = given
     own = args[1:] if args and isinstance(args[0], Tensor) else args
     own = own or (kwargs.get("size", ()),)
-    if own and isinstance(own[0], (tuple, list)):
-        return list(own[0])
-    return [value for value in own if isinstance(value, int)]
+    own = own[0] if own and isinstance(own[0], (tuple, list)) else own
+    sizes = [value for value in own if isinstance(value, int | Tensor)]
+    # One that is a tensor, such as the number of sequences in a packed one, is what it is.
+    return [n if isinstance(n, int) else size for n, size in zip(sizes, call.out.shape, strict=False)]
 
 
 @serves("arange linspace logspace eye scalar_tensor tril_indices triu_indices hann_window range _tensor complex polar")

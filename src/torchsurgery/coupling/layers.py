@@ -30,6 +30,22 @@ def linear(call: Call) -> None:
     return call.give(call.out, [*axes[:-1], own[0]])
 
 
+@serves("bilinear")
+def bilinear(call: Call) -> None:
+    """Two inputs (…, in1) and (…, in2), weight (out, in1, in2), bias (out)."""
+    one, other, weight = call.args[:3]
+    out, *taken = call.axes(weight)
+    for x, axis in zip((one, other), taken, strict=True):
+        call.tie(call.axes(x)[-1], axis)
+        call.sums(x, call.axes(x)[-1], weight, axis)
+        call.role(axis, "in")
+    call.role(out, "out")
+    if call.arg("bias") is not None:
+        call.tie(call.axes(call.arg("bias"))[0], out)
+        call.role(call.axes(call.arg("bias"))[0], "out")
+    call.give(call.out, [*call.broadcast_axes([call.axes(one)[:-1], call.axes(other)[:-1]]), out])
+
+
 @serves("matmul mm bmm mv dot inner vdot")
 def matmul(call: Call) -> None:
     """The last axis of one, the last but one of the other."""

@@ -14,11 +14,9 @@ _GATES = {"lstm": 4, "gru": 3}
 
 @serves("lstm gru rnn_tanh rnn_relu")
 def recurrent(call: Call) -> None:
-    """Gates (gates · hidden, in), one set of weights for each layer and direction."""
-    x, params = call.args[0], call.arg("params")
-    states = list(call.args[1]) if isinstance(call.args[1], (list, tuple)) else [call.args[1]]
-    if not isinstance(params, (list, tuple)):
-        raise ValueError("packed sequences are not followed")
+    """Gates (gates · hidden, in), one set of weights for each layer and direction; of packed sequences, too."""
+    x, params, given = call.args[0], call.arg("params"), call.arg("hx")
+    states = list(given) if isinstance(given, (list, tuple)) else [given]
     biases, layers = bool(call.arg("has_biases")), int(call.arg("num_layers"))
     directions = 2 if call.arg("bidirectional") else 1
     axes, per = call.axes(x), len(params) // (layers * directions)
@@ -35,6 +33,26 @@ def recurrent(call: Call) -> None:
     call.give(first, [*axes[:-1], width])
     for tensor, axis in zip(others, (outs[0], hidden), strict=False):
         call.give(tensor, [*(call.fixed(n, "layers and batch") for n in tensor.shape[:-1]), axis])
+
+
+@serves("_pack_padded_sequence")
+def pack(call: Call) -> None:
+    """(length, N, …) → (entries that count, …), and how many there are at each place."""
+    axes = call.axes(call.args[0])
+    for axis in axes[:2]:
+        call.freeze(axis, "packed by lengths")
+    data, sizes = call.outs
+    call.give(data, [call.fixed(len(data), "packed by lengths"), *axes[2:]])
+    call.give(sizes, [call.fixed(len(sizes), "packed by lengths")])
+
+
+@serves("_pad_packed_sequence")
+def pad_packed(call: Call) -> None:
+    """And back."""
+    padded, lengths = call.outs
+    there = [call.fixed(size, "packed by lengths") for size in padded.shape[:2]]
+    call.give(padded, [*there, *call.axes(call.args[0])[1:]])
+    call.give(lengths, [call.fixed(len(lengths), "packed by lengths")])
 
 
 def _cell(call: Call, params: Any, biases: bool, width: Axis, hidden: Axis) -> Axis:
@@ -58,6 +76,8 @@ def _cell(call: Call, params: Any, biases: bool, width: Axis, hidden: Axis) -> A
         call.sums(call.args[0], hidden, params[-1], projections[0][1])
         call.role(projections[0][1], "in")
         call.freeze(out, "projected in a recurrent layer")
+        # PyTorch tells a layer with a projection from one without by the two widths.
+        call.record.apart.append((hidden, len(out), "as many hidden units as they are projected to can't be"))
     call.tie(back[1], out)
     call.sums(call.args[0], out, params[1], back[1])
     call.role(back[1], "in")

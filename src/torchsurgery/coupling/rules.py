@@ -82,6 +82,7 @@ class Record:
         counted: The id of a leaf's axis → the axis along which its layer's channels are counted, where that is another:
             the units of a recurrent layer behind its gates.
         balanced: Axes that must have equal numbers of entries: the parts of a `chunk`.
+        apart: Axes that must not come to just so many entries, with the reason.
         instead: What the model is taken to be of, or None where it is taken as it is.
         computed: Whether the model was run for real, since it reads values.
         deciding: Modules whose code reads whether something is true, so that it may take another way on other inputs.
@@ -104,6 +105,7 @@ class Record:
         self.counted: dict[int, Axis] = {}
         self.touched: set[str] = set()
         self.balanced: list[list[Axis]] = []
+        self.apart: list[tuple[Axis, int, str]] = []
         self.deciding: dict[str, None] = {}
         self.answers: list[list[Axis]] = []
         self.caches: list[tuple[str, str]] = []

@@ -26,6 +26,8 @@ def widths_told(layer: nn.Module, shapes: Mapping[str, Shape]) -> dict[str, Any]
         told = _attention(layer, shapes)
     elif isinstance(layer, nn.RNNBase):
         told = {"input_size": shapes["weight_ih_l0"][1], "hidden_size": _hidden(layer, shapes)}
+    elif isinstance(layer, nn.RNNCellBase):
+        told = {"input_size": shapes["weight_ih"][1], "hidden_size": shapes["weight_hh"][1]}
     elif weight is not None:
         told = _by_weight(layer, weight)
     elif isinstance(layer, _NormBase) and "running_mean" in shapes:
@@ -52,6 +54,8 @@ def _by_weight(layer: nn.Module, weight: Shape) -> dict[str, Any]:
         return {"out_channels": weight[0], "in_channels": weight[1] * layer.groups}
     if isinstance(layer, nn.Linear):
         return {"out_features": weight[0], "in_features": weight[1]}
+    if isinstance(layer, nn.Bilinear):
+        return {"out_features": weight[0], "in1_features": weight[1], "in2_features": weight[2]}
     if isinstance(layer, _NormBase):
         return {"num_features": weight[0]}
     if isinstance(layer, nn.LayerNorm | nn.RMSNorm):
