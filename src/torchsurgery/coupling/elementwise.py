@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -57,7 +58,7 @@ def _sizes(call: Call) -> list[Any] | None:
     if given is None:
         return None
     args, kwargs = given
-    own = args[1:] if args and isinstance(args[0], Tensor) else args
+    own: Sequence[Any] = args[1:] if args and isinstance(args[0], Tensor) else args
     own = own or (kwargs.get("size", ()),)
     own = own[0] if own and isinstance(own[0], (tuple, list)) else own
     sizes = [value for value in own if isinstance(value, int | Tensor)]
