@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence
 
+import torchsurgery as ts
 from torchsurgery import history
 from torchsurgery.checks import Check, Checks, check
 from torchsurgery.checks.observing import Print, copied, difference, observed, shapes, tensors_in, tolerance
@@ -978,3 +979,30 @@ def test_many_modules_are_cheap():
     start = time.perf_counter()
     check(model, x, layers=layers)
     assert time.perf_counter() - start < 30 * steps
+
+
+class Experts(nn.Module):
+    """Only one of its experts is asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 3)
+        self.experts = nn.ModuleList(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 6)) for _ in range(2))
+
+    def forward(self, x):
+        return self.last(self.experts[int(x.sum() > 0)](self.first(x)))
+
+
+def test_experts_that_the_inputs_do_not_ask_for_may_be_narrower():
+    net, x = Experts(), torch.ones(2, 4)
+    done = ts.prune(net, amount=0.5, example_inputs=x, check=x)
+    found = next(line for line in ts.check(net, x).lines if line.name == "new layers called")
+    assert found.remark
+    assert "these inputs go past experts.0.0" in found.detail
+    assert net.experts[0][0].out_features == 4
+    done.undo()
+    # What is new is another thing, also where it was cut afterwards.
+    ts.replace(net, "experts.0.0", nn.Linear(6, 8))
+    ts.prune(net, amount=0.5, example_inputs=x)
+    with pytest.raises(ts.VerificationError, match=r"experts\.0\.0 .* is never called"):
+        ts.check(net, x)

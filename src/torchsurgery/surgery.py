@@ -266,7 +266,8 @@ def perform(
             record = None if recording is None else recording.done()
             surgery = Surgery(model, tuple(planned), type(model).__name__, sizes, state, record)
             following = [change.standing for change in changes if change.kind == "follow"]
-            entry = history.remember(model, _brought(changes), widths_changed, record, surgery, following)
+            cut = [change.standing for change in changes if change.kind in ("prune", "widen")]
+            entry = history.remember(model, _brought(changes), widths_changed, record, surgery, following, cut)
             if beside is not None:
                 of_averages.append(history.remember(beside.model, (), widths_changed, beside.done()))
             state.append(_State(restores, placed, entry, of_averages, _whereabouts(model)))

@@ -127,3 +127,13 @@ def test_only_a_change_of_width_is_noted_as_one(net):
     assert not history.widths_changed(net)
     ts.plan(net).replace("0", nn.Linear(2, 5)).replace("2", nn.Linear(5, 2)).apply()
     assert history.widths_changed(net)
+
+
+def test_what_was_only_cut_is_told_from_what_was_brought():
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.ReLU())
+    history.remember(net, [net[0], net[1]], cut=[net[0], net[1]])
+    assert history.only_cut(net) == {net[0], net[1]}
+    entry = history.remember(net, [net[1], net[2]])
+    assert history.only_cut(net) == {net[0]}
+    history.forget(entry)
+    assert history.only_cut(net) == {net[0], net[1]}

@@ -191,7 +191,8 @@ def _compared(
     if not everywhere.issuperset(trial.layers):
         with suppress(Exception):
             everywhere |= trial.callers(train=True, grad=False, watch=suspects)
-    yield called(trial, everywhere, _read(trial, [layer for layer in suspects if layer not in everywhere]))
+    read = _read(trial, [layer for layer in suspects if layer not in everywhere])
+    yield called(trial, everywhere, read, history.only_cut(trial.model))
     if not trial.on_meta:
         yield fast_paths(trial, plain, graded, [module for module in absent if module in passed])
         yield deterministic(trial, plain, again)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 from torch import Tensor, nn
 
@@ -123,22 +123,29 @@ def _is_of_torch(module: nn.Module) -> bool:
     return getattr(getattr(type(module), "forward", None), "__module__", "").startswith("torch.nn.modules.")
 
 
-def called(trial: Trial, calls: frozenset[nn.Module], read: frozenset[nn.Module]) -> Finding:
+def called(
+    trial: Trial, calls: frozenset[nn.Module], read: frozenset[nn.Module], cut: Set[nn.Module] = frozenset()
+) -> Finding:
     """Every new layer's forward is called in some mode.
 
     Args:
         trial: The model and its inputs.
         calls: The modules that were called in train or eval, with or without gradients.
         read: The modules whose parameters get a gradient without a call.
+        cut: Those that were there before, and are only narrower or wider: inputs may well go past some of them, as past
+            the experts that they don't ask for.
     """
     layers = [layer for layer in trial.layers if has_forward(layer)]
     if not layers:
         return remark("no new layer is known", "name them with layers=[…] to see whether they are called")
     never = [layer for layer in layers if layer not in calls]
     lost = [layer for layer in never if not (_is_of_torch(layer) and layer in read)]
+    detail = f"{len(layers) - len(never)} of {len(layers)}"
+    if lost and cut >= set(lost):
+        names = listing([trial.label(layer) for layer in lost])
+        return remark("new layers called", f"{detail}; these inputs go past {names}, whose width alone has changed")
     if lost:
         return fails("new layers called", _never_called(trial, lost))
-    detail = f"{len(layers) - len(never)} of {len(layers)}"
     names = listing([trial.label(layer) for layer in never])
     return (
         remark("new layers called", f"{detail}; only its weight is read: {names}")

@@ -17,6 +17,7 @@ from .entries import altered as altered
 from .entries import forget as forget
 from .entries import in_force as in_force
 from .entries import later as later
+from .entries import only_cut as only_cut
 from .entries import remember as remember
 from .entries import widths_changed as widths_changed
 from .noting import Recording as Recording

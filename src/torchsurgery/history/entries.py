@@ -37,6 +37,7 @@ class Entry:
         root: What it was made on, without the wrapper around it.
         layers: The layers that it brought, while they live.
         following: The layers that it adjusted to them.
+        cut: Those of `layers` that are the layers before with fewer or more channels.
         widths_changed: Whether one of them gives another width than the layer before.
         record: What was done and what came of it, as data.
         surgery: What can be taken back, as long as somebody holds it.
@@ -49,6 +50,7 @@ class Entry:
     widths_changed: bool = False
     record: Record | None = None
     surgery: weakref.ref[Done] | None = None
+    cut: tuple[weakref.ref[nn.Module], ...] = ()
 
     def concerns(self, modules: Set[nn.Module]) -> bool:
         """Whether it was made on one of these modules, or has brought or adjusted one of them."""
@@ -70,6 +72,7 @@ def remember(
     record: Record | None = None,
     surgery: Done | None = None,
     following: Iterable[nn.Module] = (),
+    cut: Iterable[nn.Module] = (),
 ) -> Entry:
     """Note a surgery; answers its entry, for `later` and `forget`."""
     for gone in [entry for entry in _ENTRIES if entry.is_gone()]:
@@ -77,7 +80,8 @@ def remember(
     held = None if surgery is None else weakref.ref(surgery)
     root = weakref.ref(model) if record is None else record.root
     layers, adjusted = tuple(map(weakref.ref, modules)), tuple(map(weakref.ref, following))
-    entry = Entry(next(_NUMBERS), root, layers, adjusted, widths_changed, record, held)
+    narrowed = tuple(map(weakref.ref, cut))
+    entry = Entry(next(_NUMBERS), root, layers, adjusted, widths_changed, record, held, narrowed)
     _ENTRIES.append(entry)
     return entry
 
@@ -113,6 +117,16 @@ def altered(model: nn.Module) -> list[nn.Module]:
     """The layers that surgeries have brought into `model` and that still live, in order, each once."""
     found = (ref() for entry in _concerning(model) for ref in entry.layers)
     return list(dict.fromkeys(layer for layer in found if layer is not None))
+
+
+def only_cut(model: nn.Module) -> set[nn.Module]:
+    """The layers in `model` that have been there before, and of which surgeries have changed no more than the width."""
+    cut, brought = set[nn.Module | None](), set[nn.Module | None]()
+    for entry in _concerning(model):
+        own = {ref() for ref in entry.cut}
+        cut |= own
+        brought |= {ref() for ref in entry.layers} - own
+    return {layer for layer in cut - brought if layer is not None}
 
 
 def in_force(model: nn.Module) -> list[Done | None]:
