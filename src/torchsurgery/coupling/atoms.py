@@ -268,7 +268,7 @@ def broadcast(ledger: Ledger, axes: Sequence[tuple[Sequence[Axis], Sequence[int]
                 result[i] = axis
             elif known is not axis:
                 ledger.tie(known, axis)
-                if is_fixed(known):
+                if is_fixed(axis):
                     result[i] = axis
     return [
         ledger.fixed(size, "no tensor gives it") if axis is None else axis

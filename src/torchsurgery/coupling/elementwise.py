@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .atoms import words
+from .atoms import Axis, words
+from .integers import Traced
 from .rules import Call, freeze_all, serves
 
 
@@ -40,15 +41,21 @@ def factory(call: Call) -> None:
     """A new tensor: as wide as it is asked to be."""
     if call.name.endswith("_like"):
         return call.give(call.out, call.axes(call.args[0]))
-    axes = [call.ledger.fresh(size) for size in call.out.shape]
-    sizes = _sizes(call)
-    for i, axis in enumerate(axes):
-        # PyTorch itself computes the sizes of what it makes; in the model's code they are what they are.
-        if sizes is not None and len(sizes) == len(axes):
-            call.size(sizes[i], axis)
-        elif not call.inside_torch:
-            call.freeze(axis, "made in the model's code")
-    return call.give(call.out, axes)
+    sizes, rank = _sizes(call), call.out.dim()
+    said = sizes if sizes is not None and len(sizes) == rank else [None] * rank
+    return call.give(call.out, [_made(call, *pair) for pair in zip(call.out.shape, said, strict=True)])
+
+
+def _made(call: Call, size: int, said: Any) -> Axis:
+    """PyTorch itself computes the sizes of what it makes; in the model's code they are what they are."""
+    if said is None and not call.inside_torch:
+        return call.fixed(size, "made in the model's code")
+    if said is not None and not isinstance(said, Traced):
+        return call.fixed(size, f"the code says {size}")
+    axis = call.ledger.fresh(size)
+    if said is not None:
+        call.size(said, axis)
+    return axis
 
 
 def _sizes(call: Call) -> list[Any] | None:
@@ -58,12 +65,11 @@ def _sizes(call: Call) -> list[Any] | None:
     if given is None:
         return None
     args, kwargs = given
-    own: Sequence[Any] = args[1:] if args and isinstance(args[0], Tensor) else args
+    own: Sequence[Any] = args[1:] if call.name.startswith("new_") else args
     own = own or (kwargs.get("size", ()),)
     own = own[0] if own and isinstance(own[0], (tuple, list)) else own
-    sizes = [value for value in own if isinstance(value, int | Tensor)]
     # One that is a tensor, such as the number of sequences in a packed one, is what it is.
-    return [n if isinstance(n, int) else size for n, size in zip(sizes, call.out.shape, strict=False)]
+    return [value for value in own if isinstance(value, int | Tensor)]
 
 
 @serves("arange linspace logspace eye scalar_tensor tril_indices triu_indices hann_window range _tensor complex polar")
@@ -105,8 +111,10 @@ def along_an_axis(call: Call) -> None:
     x = call.args[0]
     axes = call.axes(x)
     if x.dim():
-        name = call.name.strip("_")
-        call.freeze(axes[call.dim(default=-1)], f"{'softmax' if 'softmax' in name else name} over it")
+        name, dim = call.name.strip("_"), call.dim(default=-1)
+        why = f"{'softmax' if 'softmax' in name else name} over it"
+        call.freeze(axes[dim], why)
+        axes[dim] = call.fixed(len(axes[dim]), why)
     for tensor in call.outs:
         call.give(tensor, axes)
 
