@@ -140,8 +140,12 @@ def _tiny(name: str) -> dict[str, Any]:
 
 def _text(model: nn.Module) -> Inputs:
     tokens = torch.randint(5, 90, (2, 16))
-    decoder = {"decoder_input_ids": tokens} if model.config.is_encoder_decoder else {}
-    return (), {"input_ids": tokens, **decoder}
+    further = {"decoder_input_ids": tokens} if model.config.is_encoder_decoder else {}
+    if model.config.model_type in ("led", "longformer"):
+        # As both are used: the first token attends to all others and they to it, by projections of its own.
+        further["global_attention_mask"] = torch.zeros_like(tokens)
+        further["global_attention_mask"][:, 0] = 1
+    return (), {"input_ids": tokens, **further}
 
 
 def _pictures(model: nn.Module) -> Inputs:
