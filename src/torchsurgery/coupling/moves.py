@@ -275,10 +275,7 @@ def index_add(call: Call) -> None:
     call.give(call.out, axes)
 
 
-@serves(
-    """slice_scatter select_scatter diagonal_scatter scatter scatter_add scatter_reduce masked_scatter index_fill
-    as_strided"""
-)
+@serves("slice_scatter select_scatter diagonal_scatter scatter scatter_add scatter_reduce masked_scatter index_fill")
 def scatter(call: Call) -> None:
     """Written by numbers: all that takes part keeps its size."""
     freeze_all(call, f"{call.name} works by numbers")

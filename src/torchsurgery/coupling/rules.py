@@ -234,8 +234,8 @@ class Call:
         if isinstance(value, Traced):
             if len(axis) > 1:
                 self.record.integers.sites.append(Site(expression_of(value), axis, self.ledger.where))
-        elif isinstance(value, int) and value >= 0:
-            self.freeze(axis, f"the code says {value}")
+        elif isinstance(value, (int, Tensor)) and value >= 0:
+            self.freeze(axis, f"the code says {int(value)}")
 
     def size_if_used(self, value: Any, axis: Axis) -> None:
         """As `size`, where a plain integer only holds if the result is used for more than its shape."""
@@ -395,6 +395,8 @@ def is_composite(op: Any) -> bool:
 def freeze_all(call: Call, why: str) -> None:
     """What isn't understood: whatever goes in and comes out keeps its size."""
     for tensor in call.tensors:
-        for axis in call.axes(tensor):
+        # Those that it had: an operation may have given it other axes in place.
+        notes = getattr(tensor, "_coupling", None)
+        for axis in notes.axes if isinstance(notes, Notes) else ():
             call.freeze(axis, why)
     call.give_fixed(why)

@@ -22,6 +22,7 @@ from .elementwise import FACTORIES, elementwise
 from .integers import Site, expression_of
 from .rules import NO_ROOTS, Call, Notes, Record, Rule, freeze_all, is_composite, rule_for, tensors_in
 from .shortcuts import Shortcut, shortcut_for
+from .strides import strides_read
 from .views import LOOKING, MOVING
 
 # These tell about a tensor and make none.
@@ -253,6 +254,8 @@ class Functions(TorchFunctionMode):
             return prod(self._shape(args[0], args[0].shape))
         if name == "size":
             return self._size(function(*args, **kwargs), args, kwargs)
+        if name == "stride":
+            return self._stride(function(*args, **kwargs), args, kwargs)
         if name == "multi_head_attention_forward":
             self._as_wide_as_its_stream(args, kwargs)
         outer, self.record.given = self.record.given, (name, tuple(args), kwargs)
@@ -285,6 +288,13 @@ class Functions(TorchFunctionMode):
             return self._shape(args[0], value)
         dim = args[1] if len(args) > 1 else kwargs.get("dim")
         return self._shape(args[0], args[0].shape)[dim] if isinstance(dim, int) else value
+
+    def _stride(self, value: Any, args: Any, kwargs: Any) -> Any:
+        notes = getattr(args[0], "_coupling", None)
+        if not isinstance(notes, Notes) or all(is_fixed(axis) for axis in notes.axes):
+            return value
+        strides = strides_read(args[0], notes.axes, self.record.integers)
+        return strides if isinstance(value, tuple) else strides[args[1] if len(args) > 1 else kwargs["dim"]]
 
     def _shape(self, tensor: Tensor, shape: torch.Size) -> torch.Size:
         notes = getattr(tensor, "_coupling", None)
