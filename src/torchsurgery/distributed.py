@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch.distributed as dist
 from torch import nn
@@ -43,15 +43,19 @@ def refuse_new_parameters(draft: Draft, name: str, label: str, old: nn.Module, n
         )
 
 
-def refuse_wrapped(model: nn.Module) -> None:
+def refuse_wrapped(model: nn.Module, modules: Iterable[nn.Module] | None = None) -> None:
     """Raise on what can't be run with other tensors than its own: FSDP's hooks, and DDP's reducer, have recorded them.
 
     Laid in for a trace, such tensors would be what FSDP gathers and shards from then on.
 
+    Args:
+        model: Any module.
+        modules: All its modules, if they are known.
+
     Raises:
         TraceError: naming the module and the way out.
     """
-    for name, module in model.named_modules() if is_wrapped(model) else ():
+    for name, module in model.named_modules() if is_wrapped(model, modules) else ():
         kind = type(module)
         label = f"{name} ({kind.__name__})" if name else kind.__name__
         if is_sharded(kind):
@@ -72,9 +76,9 @@ def refuse_wrapped(model: nn.Module) -> None:
             )
 
 
-def is_wrapped(model: nn.Module) -> bool:
+def is_wrapped(model: nn.Module, modules: Iterable[nn.Module] | None = None) -> bool:
     """Whether there is something in a model that `refuse_wrapped` refuses."""
-    kinds = set(map(type, every_module(model)))
+    kinds = set(map(type, every_module(model) if modules is None else modules))
     return any(is_sharded(kind) or issubclass(kind, DistributedDataParallel) for kind in kinds)
 
 

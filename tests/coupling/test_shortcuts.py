@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import flop_registry
 
-from torchsurgery.coupling.shortcuts import IN_PLACE, MULTIPLYING, SHORT, broadcast_shape, dense_strides
+from torchsurgery.coupling.hollow import dense_strides
+from torchsurgery.coupling.shortcuts import IN_PLACE, MULTIPLYING, SHORT, broadcast_shape
 
 
 def meta(*shape, layout=torch.contiguous_format, dtype=torch.float32):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
@@ -198,10 +198,12 @@ _OTHER = words(
     padding_idx num_layers layer_idx call_super_init output_size"""
 )
 # What the forwards of torch.nn's own layers read.
-_READ_BY_TORCH = words(
+_READ_BY_TORCH = tuple(
     """groups normalized_shape num_groups num_heads embed_dim head_dim hidden_size proj_size unflattened_size
-    upscale_factor downscale_factor num_features"""
+    upscale_factor downscale_factor num_features""".split()
 )
+# A longer list is a table, such as the numbers of each window's neighbours, and no list of widths.
+_LONGEST = 512
 
 
 @contextmanager
@@ -227,9 +229,9 @@ def _lay_into(
     prefix: str,
     integers: Integers,
     undo: list[tuple[dict[str, Any], str, Any]],
-    only: frozenset[str] | None,
+    only: Sequence[str] | None,
 ) -> None:
-    for key, value in list(state.items()) if only is None else [item for item in state.items() if item[0] in only]:
+    for key, value in list(state.items()) if only is None else [(key, state[key]) for key in only if key in state]:
         if key in _OTHER or type(value) in _NO_INTEGERS:
             continue
         traced = _traced(value, module, prefix + key, integers)
@@ -242,7 +244,7 @@ def _traced(value: Any, module: str, key: str, integers: Integers) -> Any:
     """What stands in for an attribute while the model is traced; None where it stays."""
     if type(value) is int:
         return integers.attribute(module, key, value) if value > 0 else None
-    if type(value) in (tuple, list) and value and all(type(item) is int for item in value):
+    if type(value) in (tuple, list) and 0 < len(value) <= _LONGEST and all(type(item) is int for item in value):
         return type(value)(integers.attribute(module, f"{key}[{i}]", item) for i, item in enumerate(value))
     return config_copy(value, module, key, integers) if is_config(value) else None
 

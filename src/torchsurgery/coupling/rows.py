@@ -79,9 +79,9 @@ def _unconstrained(record: Record, splits: list[Split]) -> Iterator[Split]:
     told = [site.axis for site in record.integers.sites] + [axis for axis, _ in record.mixing]
     places = {id(split.place) for split in splits}
     said += [axis for axis in told if id(axis) not in places]
-    found = owner[np.maximum(joined(said), 0)]
-    taken = set(np.unique(found).tolist())
-    return (split for i, split in enumerate(splits) if i not in taken and len(split.taken) <= 1)
+    is_said = np.zeros(len(splits) + 1, bool)
+    is_said[owner[np.maximum(joined(said), 0)]] = True  # −1, nobody's, is the last
+    return (split for i, split in enumerate(splits) if not is_said[i] and len(split.taken) <= 1)
 
 
 def _undivided(ledger: Ledger, splits: list[Split]) -> Iterator[Split]:

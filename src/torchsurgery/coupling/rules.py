@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from ..errors import TraceError
+from ..inputs import Arguments
 from .atoms import NOWHERE, Axis, Ledger, Where, broadcast, is_fixed
 from .integers import Integers, Site, Traced, Widths, expression_of
 
-Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 NO_ROOTS: frozenset[str] = frozenset()
 
 

@@ -14,37 +14,20 @@ import torch
 from torch import Tensor
 
 from .atoms import words
+from .hollow import channels_last, hollow, hollow_like, in_rows
 
 Answer: TypeAlias = "Tensor | tuple[Tensor, ...] | None"
 Shortcut: TypeAlias = Callable[[Any, Any], Answer]
 
 
-def _like(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """As `torch.empty_like`, which is slow on meta: dense, with the axes in the order in which they lie in memory."""
-    shape, strides = x.shape, x.stride()
-    if sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True)) + 1 != x.numel():
-        strides = dense_strides(shape, strides)
-    return torch.empty_strided(shape, strides, dtype=dtype or x.dtype, device="meta")
-
-
-def dense_strides(shape: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
-    """Strides without gaps or overlap, of axes in the same order."""
-    result, step = [1] * len(shape), 1
-    for axis in sorted(range(len(shape)), key=lambda i: (strides[i], -i)):
-        result[axis] = step
-        step *= max(shape[axis], 1)
-    return tuple(result)
-
-
 def _of(shape: Sequence[int], x: Tensor) -> Tensor:
-    return torch.empty(shape, dtype=x.dtype, device="meta")
+    return in_rows(shape, x.dtype)
 
 
 def _channels_like(shape: Sequence[int], x: Tensor) -> Tensor:
     """Pictures in the memory format of others."""
     last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
-    order = torch.channels_last if last else torch.contiguous_format
-    return torch.empty(shape, dtype=x.dtype, device="meta", memory_format=order)
+    return (channels_last if last else in_rows)(shape, x.dtype)
 
 
 def _is_float(x: Any) -> bool:
@@ -55,20 +38,20 @@ def _is_float(x: Any) -> bool:
 
 
 def _unary(args: Any, kwargs: Any) -> Tensor | None:
-    return _like(args[0]) if _is_float(args[0]) else None
+    return hollow_like(args[0]) if _is_float(args[0]) else None
 
 
 def _power(args: Any, kwargs: Any) -> Tensor | None:
-    return _like(args[0]) if _is_float(args[0]) and isinstance(args[1], (int, float)) else None
+    return hollow_like(args[0]) if _is_float(args[0]) and isinstance(args[1], (int, float)) else None
 
 
 def _binary(args: Any, kwargs: Any) -> Tensor | None:
     """Two tensors of one dtype; or a tensor and a number."""
     x, y = args[0], args[1]
     if not isinstance(y, Tensor):
-        return _like(x) if _is_float(x) and isinstance(y, (int, float)) else None
+        return hollow_like(x) if _is_float(x) and isinstance(y, (int, float)) else None
     if not isinstance(x, Tensor):
-        return _like(y) if _is_float(y) and isinstance(x, (int, float)) else None
+        return hollow_like(y) if _is_float(y) and isinstance(x, (int, float)) else None
     if x.dtype != y.dtype or not x.is_floating_point():
         return None
     return _met(x, y)
@@ -76,11 +59,11 @@ def _binary(args: Any, kwargs: Any) -> Tensor | None:
 
 def _met(x: Tensor, y: Tensor) -> Tensor | None:
     if x.shape == y.shape or not y.dim():
-        return _like(x)
+        return hollow_like(x)
     shape = broadcast_shape(x.shape, y.shape)
     if shape is None:
         return None
-    return _like(x) if shape == list(x.shape) else _like(y) if shape == list(y.shape) else _of(shape, x)
+    return hollow_like(x) if shape == list(x.shape) else hollow_like(y) if shape == list(y.shape) else _of(shape, x)
 
 
 def broadcast_shape(one: Sequence[int], other: Sequence[int]) -> list[int] | None:
@@ -95,16 +78,16 @@ def _compared(args: Any, kwargs: Any) -> Tensor | None:
     x, y = args[0], args[1]
     if not _is_float(x) or (isinstance(y, Tensor) and y.shape != x.shape):
         return None
-    return _like(x, torch.bool)
+    return hollow_like(x, torch.bool)
 
 
 def _masked_fill(args: Any, kwargs: Any) -> Tensor | None:
     x, mask = args[0], args[1]
-    return _like(x) if _is_float(x) and broadcast_shape(x.shape, mask.shape) == list(x.shape) else None
+    return hollow_like(x) if _is_float(x) and broadcast_shape(x.shape, mask.shape) == list(x.shape) else None
 
 
 def _dropout(args: Any, kwargs: Any) -> Tensor | None:
-    return _like(args[0]) if _is_float(args[0]) else None
+    return hollow_like(args[0]) if _is_float(args[0]) else None
 
 
 def _softmax(args: Any, kwargs: Any) -> Tensor | None:
@@ -185,7 +168,7 @@ def _grouped_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor | No
     fits = query.dim() == 4 and query.dtype == key.dtype == value.dtype and key.shape == value.shape
     if not fits or query.shape[::3] != key.shape[::3] or query.shape[1] % key.shape[1]:
         return None
-    return _like(query)
+    return hollow_like(query)
 
 
 def _embedding(args: Any, kwargs: Any) -> Tensor | None:
@@ -203,7 +186,7 @@ def _batch_norm(args: Any, kwargs: Any) -> Tensor | None:
         return None
     if any(p is not None and (p.shape != x.shape[1:2] or p.dtype != x.dtype) for p in params):
         return None
-    return _like(x)
+    return hollow_like(x)
 
 
 def _layer_norm(args: Any, kwargs: Any) -> Tensor | None:
@@ -280,8 +263,8 @@ def _pooled(x: Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any) ->
 
 def _permute(args: Any, kwargs: Any) -> Tensor | None:
     x, dims = args
-    strides = x.stride()
-    return torch.empty_strided([x.shape[d] for d in dims], [strides[d] for d in dims], dtype=x.dtype, device="meta")
+    shape, strides = x.shape, x.stride()
+    return hollow([shape[d] for d in dims], [strides[d] for d in dims], x.dtype)
 
 
 def _cat(args: Any, kwargs: Any) -> Tensor | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from ..progress import work
 from ..randomness import random_state_kept
 from .atoms import Axis, Ledger
 from .attention import Attention, is_plain_attention
+from .hollow import hollow
 from .integers import laid_into
 from .rules import Notes, Record
 from .watching import Functions, Operations
@@ -33,12 +34,13 @@ def stand_in(tensor: Tensor, on_meta: bool) -> Tensor:
     if on_meta and is_special(tensor):
         return torch.empty(tensor.shape, dtype=_plain_dtype(tensor), device="meta")
     if on_meta and (tensor.is_floating_point() or tensor.is_complex()):
-        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+        return hollow(tensor.shape, tensor.stride(), tensor.dtype)
     if tensor.is_meta and not on_meta:
         return torch.empty_like(tensor)
     # A model on meta has no whole numbers either; zero is at least inside of every table.
-    real = torch.zeros(tensor.shape, dtype=tensor.dtype) if tensor.is_meta else tensor.detach()
-    return (real.cpu() if on_meta else real).clone() if real.numel() <= 2**24 else real.view_as(real)
+    real = torch.zeros(tensor.shape, dtype=tensor.dtype) if tensor.is_meta else tensor
+    real = real.cpu() if on_meta and not real.is_cpu else real
+    return real.detach().clone() if real.numel() <= 2**24 else real.detach()
 
 
 def is_special(tensor: Tensor) -> bool:
@@ -60,58 +62,62 @@ def _plain_dtype(tensor: Tensor) -> torch.dtype:
 @contextmanager
 def kept(names: Mapping[nn.Module, str], record: Record) -> Iterator[None]:
     """A block after which every module has the class, the attributes and the entries of containers that it had."""
-    before = [(module, type(module), module.__dict__.copy(), _containers(module)) for module in names]
+    before = [(module, type(module), module.__dict__.copy()) for module in names]
+    containers = _Containers(state for _, _, state in before)
     try:
         with random_state_kept():
             yield
     finally:
-        for module, kind, state, containers in before:
-            _note_caches(record, names[module], state, containers)
+        filled = containers.filled()
+        for module, kind, state in before:
+            if filled:
+                caches = [key for key, value in state.items() if id(value) in filled and not key.startswith("_")]
+                record.caches += [(names[module], key) for key in caches]
             if type(module) is not kind:
                 object.__setattr__(module, "__class__", kind)
             _put_back(module.__dict__, state)
-            for container, content in containers:
-                if container or content:
-                    _refill(container, content)
+        containers.put_back()
 
 
-def _note_caches(record: Record, name: str, state: Mapping[str, Any], containers: list[tuple[Any, Any]]) -> None:
-    """A dictionary into which the forward has put tensors is a cache: what it holds fits these widths only."""
-    filled = [id(c) for c, content in containers if c and isinstance(c, dict) and _has_new_tensors(c, content)]
-    if not filled:
-        return
-    record.caches += [(name, key) for key, value in state.items() if id(value) in filled and not key.startswith("_")]
+class _Containers:
+    """The lists, sets and dictionaries that modules have, with what they hold: most are empty and stay so."""
+
+    def __init__(self, states: Iterable[Mapping[str, Any]]) -> None:
+        self.empty: list[Any] = []
+        self.full: list[tuple[Any, Any]] = []
+        for state in states:
+            for value in state.values():
+                if type(value) in _CONTAINERS:
+                    self.full.append((value, value.copy())) if value else self.empty.append(value)
+
+    def filled(self) -> set[int]:
+        """The ids of dictionaries into which the forward has put tensors: caches, which fit these widths only."""
+        pairs: list[tuple[Any, Any]] = [(held, {}) for held in self.empty if held]
+        pairs = [pair for pair in (*pairs, *self.full) if isinstance(pair[0], dict) and pair[0].keys() != pair[1].keys()]
+        return {id(held) for held, content in pairs if _has_new_tensors(held, content)}
+
+    def put_back(self) -> None:
+        for container in self.empty:
+            if container:
+                container.clear()
+        for container, content in self.full:
+            _refill(container, content)
 
 
-def _has_new_tensors(container: Mapping[Any, Any], content: Mapping[Any, Any] | None) -> bool:
-    return any(isinstance(value, Tensor) for key, value in container.items() if content is None or key not in content)
-
-
-def _containers(module: nn.Module) -> list[tuple[Any, Any]]:
-    """Each container with what it holds, None for nothing: most are empty and stay so."""
-    found = [value for value in module.__dict__.values() if type(value) in _CONTAINERS]
-    return [(value, value.copy() if value else None) for value in found]
+def _has_new_tensors(container: Mapping[Any, Any], content: Container[Any]) -> bool:
+    return any(isinstance(value, Tensor) for key, value in container.items() if key not in content)
 
 
 def _put_back(state: dict[str, Any], before: Mapping[str, Any]) -> None:
     state.update(before)
-    for key in [key for key in state if key not in before]:
-        del state[key]
+    if len(state) > len(before):
+        for key in [key for key in state if key not in before]:
+            del state[key]
 
 
 def _refill(container: Any, content: Any) -> None:
-    if content is None:
-        container.clear()
-    elif isinstance(container, dict):
-        if list(container) != list(content) or any(container[k] is not content[k] for k in content):
-            container.clear()
-            container.update(content)
-    elif isinstance(container, set):
-        container.clear()
-        container.update(content)
-    elif len(container) != len(content) or any(a is not b for a, b in zip(container, content, strict=True)):
-        container.clear()
-        container.extend(content)
+    container.clear()
+    container.extend(content) if isinstance(container, (list, deque)) else container.update(content)
 
 
 def lay_in_tensors(record: Record, names: Mapping[nn.Module, str], on_meta: bool) -> None:

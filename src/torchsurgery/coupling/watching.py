@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from . import layers, moves, recurrences, vision  # noqa: F401 - their rules
 from .atoms import Where, is_fixed, words
 from .elementwise import FACTORIES, elementwise
+from .hollow import hollow
 from .integers import Site, expression_of
 from .rules import NO_ROOTS, Call, Notes, Record, Rule, freeze_all, is_composite, rule_for, tensors_in
 from .shortcuts import Shortcut, shortcut_for
@@ -49,7 +50,7 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.record, self.on_meta = record, on_meta
         self.stack: list[str] = [""]
         self.innermost = ""
-        self._known: dict[Any, Known] = {}
+        self._known: dict[int, Known] = {}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -58,9 +59,10 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        known = self._known.get(op)
+        # By its id, as each is there once for good, and PyTorch would work out its hash in Python.
+        known = self._known.get(id(op))
         if known is None:
-            known = self._known[op] = _known(op)
+            known = self._known[id(op)] = _known(op)
         if known.tells:
             if known.name in _DECIDING and args and args[0].dtype is torch.bool:
                 self.record.deciding.setdefault(self.stack[-1])
@@ -202,7 +204,7 @@ def _roots(tensors: list[Tensor]) -> frozenset[str]:
 def _to_meta(value: Any) -> Any:
     if not isinstance(value, Tensor) or value.is_meta:
         return value
-    twin = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
+    twin = hollow(value.shape, value.stride(), value.dtype)
     notes = getattr(value, "_coupling", None)
     if notes is not None:
         twin._coupling = notes  # type: ignore[attr-defined]
