@@ -82,7 +82,7 @@ class Row:
 
 # Parameters of what fits into memory beside another one.
 LARGEST = 10**9
-CODE = code_of("coupling/*.py", "choosing/*.py", "importance/*.py", "pruning.py", "planning/cutting.py")
+CODE = code_of("coupling/**/*.py", "choosing/*.py", "importance/*.py", "pruning.py", "planning/cutting.py")
 
 
 def measure(subject: Subject) -> Row:

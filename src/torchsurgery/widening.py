@@ -18,9 +18,10 @@ from .coupling.copies import Copies, Grown
 from .coupling.groups import Coupling
 from .coupling.integers import Unsolved
 from .coupling.ties import ties
-from .coupling.tracing import arguments_of, trace
+from .coupling.tracing import trace
 from .edits import Widen, target_in_words
 from .errors import CouplingError, VerificationError
+from .inputs import arguments_of
 from .pruning import Proof, not_run, refuse_no_choice, selected, with_channels
 from .randomness import random_state_kept
 from .selection import Target

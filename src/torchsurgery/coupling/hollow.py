@@ -1,6 +1,6 @@
 """Tensors without values, by the thousand.
 
-A trace makes one for each parameter and for each operation, and PyTorch takes 3 to 5 µs for a tensor on the meta device.
+A trace makes one for each parameter and each operation, and PyTorch takes 3 to 5 µs for a tensor on the meta device.
 A window onto one endless tensor takes less than one.
 """
 

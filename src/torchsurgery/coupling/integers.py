@@ -198,9 +198,11 @@ _OTHER = words(
     padding_idx num_layers layer_idx call_super_init output_size"""
 )
 # What the forwards of torch.nn's own layers read.
-_READ_BY_TORCH = tuple(
-    """groups normalized_shape num_groups num_heads embed_dim head_dim hidden_size proj_size unflattened_size
-    upscale_factor downscale_factor num_features""".split()
+_READ_BY_TORCH = sorted(
+    words(
+        """groups normalized_shape num_groups num_heads embed_dim head_dim hidden_size proj_size unflattened_size
+        upscale_factor downscale_factor num_features"""
+    )
 )
 # A longer list is a table, such as the numbers of each window's neighbours, and no list of widths.
 _LONGEST = 512

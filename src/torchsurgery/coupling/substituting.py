@@ -93,7 +93,9 @@ class _Containers:
     def filled(self) -> set[int]:
         """The ids of dictionaries into which the forward has put tensors: caches, which fit these widths only."""
         pairs: list[tuple[Any, Any]] = [(held, {}) for held in self.empty if held]
-        pairs = [pair for pair in (*pairs, *self.full) if isinstance(pair[0], dict) and pair[0].keys() != pair[1].keys()]
+        pairs = [
+            pair for pair in (*pairs, *self.full) if isinstance(pair[0], dict) and pair[0].keys() != pair[1].keys()
+        ]
         return {id(held) for held, content in pairs if _has_new_tensors(held, content)}
 
     def put_back(self) -> None:

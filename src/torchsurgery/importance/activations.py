@@ -15,8 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..checks.trials import Trial
 from ..coupling.groups import layer_of
-from ..coupling.tracing import arguments_of
 from ..errors import CouplingError
+from ..inputs import arguments_of
 from .scoring import Importance, Slice, summed
 
 # Parameters whose input channels are those of what their layer is given.
