@@ -8,6 +8,7 @@ Files:
     elementwise.py, views.py, moves.py, layers.py, recurrences.py   the rules
     integers.py      integers of the model's code that remember how they were computed; adjusting.py solves for them
     watching.py      the modes under which a model runs while it is traced
+    filled.py        tensors of one value, of which code may ask
     hollow.py        tensors without values; shortcuts/ results on the meta device without PyTorch's own shape functions
     substituting.py  a model with stand-ins for its tensors, put back as it was
     attention.py     nn.MultiheadAttention with heads that may go

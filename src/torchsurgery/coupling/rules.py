@@ -31,9 +31,10 @@ class Notes:
         leaf: The name of the parameter or buffer that it is, or None.
         where: The operation that made it.
         roots: The parameters and buffers that it is made of, if it is made of nothing else.
+        filled: What it is filled with, if it holds one value only; see `filled.py`.
     """
 
-    __slots__ = ("axes", "leaf", "pending", "roots", "where")
+    __slots__ = ("axes", "filled", "leaf", "pending", "roots", "where")
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class Notes:
     ) -> None:
         self.axes, self.pending, self.leaf, self.where = axes, pending, leaf, where
         self.roots: frozenset[str] = NO_ROOTS if leaf is None else frozenset({leaf})
+        self.filled: Any = None
 
 
 class Term(NamedTuple):

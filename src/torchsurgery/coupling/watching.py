@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from . import layers, moves, recurrences, vision  # noqa: F401 - their rules
 from .atoms import Where, is_fixed, words
 from .elementwise import FACTORIES, elementwise
+from .filled import asks, filled_after, fills, told
 from .hollow import hollow
 from .integers import Site, expression_of
 from .rules import NO_ROOTS, Call, Notes, Record, Rule, freeze_all, is_composite, rule_for, tensors_in
@@ -79,16 +80,17 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensors = tensors_in((*args, kwargs)) if kwargs else tensors_in(args)
         # An operation may answer the very tensor that it was given.
         pending, roots = self._pending(known.name, tensors), _roots(tensors)
+        filled = filled_after(known.name, op, args, kwargs, tensors) if known.fills else None
         out = self._execute(op, known, args, kwargs, tensors)
         call = Call(self.record, op, known.name, (tuple(args), kwargs), tensors, out)
         self._apply(known.rule, call)
         if self.record.ledger.unused:
             self._note_used(known, tensors)
-        if pending or call.pending or roots:
+        if pending or call.pending or roots or filled:
             for tensor in call.outs:
                 notes = getattr(tensor, "_coupling", None)
                 if isinstance(notes, Notes):
-                    notes.pending, notes.roots = (*pending, *call.pending), roots
+                    notes.pending, notes.roots, notes.filled = (*pending, *call.pending), roots, filled
         return out
 
     def _apply(self, rule: Callable[[Call], None] | None, call: Call) -> None:
@@ -139,6 +141,8 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name, meta = known.name, [tensor.is_meta for tensor in tensors]
         if not any(meta):
             return op(*_placed(args), **self._placed_factory(name, args, kwargs))
+        if known.asks and (answer := told(op, args, kwargs)) is not None:
+            return answer
         if not all(meta):
             if name == "index" and args[0].is_meta:
                 args = (args[0], [None if i is None else _to_meta(i) for i in _without_masks(args[1])])
@@ -174,6 +178,8 @@ class Known(NamedTuple):
         tells: Whether it only tells about a tensor.
         composite: Whether it has no rule, but is made of operations that may have one.
         short: Its shortcut on meta, if it has one.
+        fills: Whether it has to do with tensors of one value.
+        asks: Whether it tells what such a tensor is filled with.
     """
 
     name: str
@@ -181,13 +187,15 @@ class Known(NamedTuple):
     tells: bool
     composite: bool
     short: Shortcut | None
+    fills: bool
+    asks: bool
 
 
 def _known(op: Any) -> Known:
     name, rule = rule_for(op)
     tells = name in _TELLING or op.namespace == "prim"
     composite = rule is None and is_composite(op)
-    return Known(name, rule, tells, composite, shortcut_for(name, op))
+    return Known(name, rule, tells, composite, shortcut_for(name, op), fills(name, op), asks(name))
 
 
 def _roots(tensors: list[Tensor]) -> frozenset[str]:

@@ -91,5 +91,5 @@ def _mean(args: Any, kwargs: Any) -> Tensor | None:
 
 @shortens("linalg_vector_norm")
 def _norm(args: Any, kwargs: Any) -> Tensor | None:
-    x, _, *rest = (*args, 2)[:2] if len(args) == 1 else args
-    return _mean((x, *rest), kwargs) if x.is_contiguous() and len(args) < 5 else None
+    x, _, *rest = args if len(args) > 1 else (*args, 2)
+    return _mean((x, *rest), kwargs)
