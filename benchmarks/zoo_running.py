@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import csv
 import functools
+import gc
 import hashlib
 import importlib
 import importlib.metadata
@@ -131,6 +132,9 @@ def rows(study: Study, todo: list[Subject], processes: int) -> Iterator[Any]:
     """The rows as they come in, each from a process that takes its memory with it."""
     for library in {subject.library for subject in todo}:
         importlib.import_module(IMPORTED[library])  # once, before the processes part
+    # A search for garbage would write to all that was imported, and have each process copy it in the midst of a timing.
+    gc.collect()
+    gc.freeze()
     with ThreadPoolExecutor(processes) as pool:
         yield from pool.map(lambda subject: in_process(study, subject), todo)
 
