@@ -35,7 +35,19 @@ def test_counts_are_those_of_each_axis():
     found = families()
     flags = np.random.default_rng(0).integers(0, 2, found.classes.count).astype(bool)
     each = [int(flags[found.uses.classes_of(place)].sum()) for place in range(len(found.uses.places))]
-    assert found.uses.counts(flags).tolist() == each
+    assert found.uses.counts(flags)[found.uses.list_of].tolist() == each
+
+
+def test_axes_of_the_same_classes_are_of_one_list():
+    uses = families().uses
+    for place, number in enumerate(uses.list_of):
+        assert uses.classes_of(place) is uses.lists[number]
+    assert len({labels.tobytes() for labels in uses.lists}) == len(uses.lists) < len(uses.places)
+    lists = np.array([1, 0, 1])
+    places, which = uses.spread(lists)
+    for i, number in enumerate(lists):
+        assert places[which == i].tolist() == np.nonzero(uses.list_of == number)[0].tolist()
+    assert uses.summed(np.arange(len(uses.places)))[0] == places[which == 1].sum()
 
 
 def test_who_owns_an_entry():

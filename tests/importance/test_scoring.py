@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import torchsurgery as ts
-from torchsurgery.importance.scoring import Slice, scores_of
+from torchsurgery.importance.scoring import Slice
 
 
 def expected(tensor, dim, exponent):
@@ -20,8 +20,8 @@ def test_sums_of_powers_along_each_axis(shape, dtype, exponent):
     tensor = torch.randn(shape, dtype=dtype)
     for dim, length in enumerate(shape):
         entries = torch.arange(length).view(-1, 1)
-        for every in (True, False):
-            found = Slice("w", dim, "", tensor, None, entries, length, every).powers(exponent)
+        for first in (0, None):
+            found = Slice("w", dim, "", tensor, None, entries, length, first).powers(exponent)
             torch.testing.assert_close(found, expected(tensor, dim, exponent))
 
 
@@ -61,37 +61,15 @@ def test_channels_in_another_order():
 
 def test_sums_are_kept_for_whoever_asks_again():
     sums = {}
-    one, other = (Slice("w", 0, "", torch.ones(4, 3), None, torch.tensor([[i]]), 4, False, sums) for i in (0, 3))
+    one, other = (Slice("w", 0, "", torch.ones(4, 3), None, torch.tensor([[i]]), 4, None, sums) for i in (0, 3))
     assert one.powers(2).tolist() == [3.0]
     sums["w", 0, 2][3] = 7.0
     assert other.powers(2).tolist() == [7.0]
 
 
-class Dense(nn.Module):
-    """Each layer reads what all before it have made."""
-
-    def __init__(self):
-        super().__init__()
-        self.one, self.two, self.last = nn.Linear(3, 4), nn.Linear(7, 5), nn.Linear(12, 2)
-
-    def forward(self, x):
-        x = torch.cat([x, self.one(x)], -1)
-        return self.last(torch.cat([x, self.two(x)], -1))
-
-
-def test_groups_that_share_an_axis():
-    model = Dense()
-    coupling, tensors = ts.trace(model, torch.zeros(1, 3)), dict(model.named_parameters())
-    sums = {}
-    for name, reads in (("one", ((model.two, 3), (model.last, 3))), ("two", ((model.last, 7),))):
-        given = getattr(model, name)
-        members = coupling.classes.of(coupling.axis(name))
-        scores = scores_of(coupling, members, tensors, ts.importance.l2, sums)
-        wanted = given.weight.square().sum(1) + given.bias.square()
-        for layer, start in reads:
-            wanted = wanted + layer.weight[:, start : start + len(members)].square().sum(0)
-        torch.testing.assert_close(torch.from_numpy(scores).float(), wanted.sqrt().detach())
-    assert ("last.weight", 1, 2) in sums
+def test_a_run_of_channels():
+    tensor = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    assert Slice("w", 0, "", tensor, None, torch.tensor([[1], [2]]), 4, 1).powers(2).tolist() == [4.0, 9.0]
 
 
 def test_sums_on_meta_have_a_shape_only():

@@ -15,7 +15,7 @@ from ..coupling.bundles import Bundle
 from ..coupling.groups import Coupling
 from ..coupling.solving import Flags
 from ..errors import CouplingError
-from ..importance import Scores, Sums, scores_of
+from ..importance import Scores, Sources, scores_of
 from ..progress import each
 from .base import Choice, unit_of
 from .wish import Amount, Wish
@@ -31,7 +31,7 @@ class ByAmount(Choice):
         super().__init__(coupling, wish, tensors)
         self.scores: dict[int, Scores] = {}
         self.shared_out: dict[tuple[int, int], Mapping[int, int]] = {}
-        self.sums: Sums = {}
+        self.sources = Sources(coupling, tensors)
 
     def chosen(self) -> Flags:
         return self.select(self.wish.amount)
@@ -215,7 +215,7 @@ class ByAmount(Choice):
         for members in new:
             together.setdefault(self.families.beside[int(self.families.number[members[0]])], []).append(members)
         for lists in together.values():
-            scores = scores_of(self.coupling, np.concatenate(lists), self.tensors, self.wish.by, self.sums)
+            scores = scores_of(self.sources, np.concatenate(lists), self.wish.by)
             ends = np.cumsum([len(members) for members in lists])[:-1]
             self.scores.update(zip((int(m[0]) for m in lists), np.split(scores, ends), strict=True))
         return [self.scores[int(members[0])] for members in bundle.families]

@@ -100,14 +100,12 @@ class Bundles:
     def _takers(self) -> list[int]:
         """For each bundle how many axes take its channels, counting each layer's input once."""
         families, record = self.families, self.coupling.record
-        place, family, _ = families.counts
-        inputs = np.array(
-            [record.roles.get(id(record.leaves[leaf][dim])) == "in" for leaf, dim in families.uses.places]
-        )
-        taken = inputs[place] if len(place) else np.zeros(0, bool)
+        uses, (number, family, _) = families.uses, families.counts
+        inputs = [record.roles.get(id(record.leaves[leaf][dim])) == "in" for leaf, dim in uses.places]
         roots = np.array([self._find(number) for number in range(len(families.lists))], np.int64)
-        pairs = np.unique(np.stack([roots[family[taken]], place[taken]], 1), axis=0)
-        times = np.bincount(pairs[:, 0], minlength=len(roots)) if len(roots) else roots
+        root, number = np.divmod(once(roots[family] * len(uses.lists) + number), max(len(uses.lists), 1))
+        times = np.zeros(len(roots), np.int64)
+        np.add.at(times, root, uses.summed(np.array(inputs, np.int64))[number])
         return [int(times[self._find(int(families.number[bundle.families[0][0]]))]) for bundle in self.all]
 
     @cached_property
@@ -197,10 +195,10 @@ class Bundles:
     def _units(self) -> dict[int, int]:
         """Root family → the fewest entries of an axis that one of its channels has."""
         found: dict[int, int] = {}
-        place, families, numbers = self.families.counts
+        number, families, numbers = self.families.counts
         uses = self.families.uses
-        several = np.bincount(place, minlength=len(uses.places)) > 1
-        units = np.where((several & uses.is_product)[place], np.maximum(1, uses.lengths[place] // numbers), 1)
+        several = np.bincount(number, minlength=len(uses.lists)) > 1
+        units = np.where((several & uses.is_product)[number], np.maximum(1, uses.lengths[number] // numbers), 1)
         for family, unit in zip(families.tolist(), units.tolist(), strict=True):
             root = self._find(family)
             found[root] = min(found.get(root, unit), unit)
@@ -212,8 +210,8 @@ class Bundles:
         found: list[set[int]] = [set() for _ in self.all]
         classes = self.coupling.classes
         there = np.zeros(classes.count, bool)
-        for axis in self._product_axes():
-            there[classes.of(axis)] = True
+        for labels in self._product_lists():
+            there[labels] = True
         primes = classes.primes[there[classes.whole]]
         families = np.where(primes > 0, self.families.number[primes], -1)
         for row in _each_once(np.sort(families, 1)).tolist():
@@ -227,8 +225,7 @@ class Bundles:
         """For each bundle those that it is multiplied with and lies inside of, as a head's width does in the heads."""
         found: list[set[int]] = [set() for _ in self.all]
         asked: set[tuple[int, int]] = set()
-        for axis in self._product_axes():
-            classes = self.coupling.classes.of(axis)
+        for classes in self._product_lists():
             here = {b.number for b in self.of(self.coupling.classes.primes_of(classes))}
             pairs = {(one, other) for one in here for other in self._multiplied[one] & here if one < other}
             for one, other in sorted(pairs - asked):
@@ -237,12 +234,10 @@ class Bundles:
             asked |= pairs
         return found
 
-    def _product_axes(self) -> Iterator[Axis]:
-        """Axes of tensors some entries of which depend on several prime classes."""
+    def _product_lists(self) -> Iterator[Axis]:
+        """The classes of axes of tensors some entries of which depend on several prime classes."""
         uses = self.families.uses
-        for number in np.nonzero(uses.is_product)[0].tolist():
-            leaf, dim = uses.places[number]
-            yield self.coupling.leaf_axis(leaf, dim)
+        return (uses.lists[number] for number in np.nonzero(uses.is_product)[0].tolist())
 
     def _runs(self, classes: Axis, number: int) -> int:
         """How often one channel of a bundle follows another along an axis."""

@@ -80,7 +80,7 @@ class Remains(Numbers):
 
     @cached_property
     def counts(self) -> Axis:
-        """How many entries of each axis of each tensor live, in the order of `uses.places`."""
+        """How many entries of each list of `uses` live."""
         return self.uses.counts(self.alive)
 
     def flags(self, axis: Axis) -> Flags:
@@ -110,7 +110,8 @@ class Remains(Numbers):
     def emptied(self) -> tuple[str, int] | None:
         """A tensor and its axis of which nothing would be left, if there is one."""
         places, leaves = self.uses.places, self.coupling.record.leaves
-        found = [places[i] for i in np.nonzero((self.counts == 0) & (self.uses.lengths > 1))[0]]
+        is_empty = (self.counts == 0) & (self.uses.lengths > 1)
+        found = [places[i] for i in np.nonzero(is_empty[self.uses.list_of])[0][:1]]
         # Blocks that lose entries of their own are counted end to end above; the axis that they share is asked here.
         found += [(leaf, dim) for leaf, dim in self.coupling.unrolled if not self.flags(leaves[leaf][dim]).any()]
         return found[0] if found else None
@@ -127,17 +128,27 @@ class Remains(Numbers):
         Raises:
             Unsolved: if there is no value for an integer of the code.
         """
-        kept: dict[str, dict[int, Entries]] = {}
-        for place in np.nonzero(self.counts < self.uses.lengths)[0].tolist():
-            leaf, dim = self.uses.places[place]
-            flags, axis = self.alive[self.uses.classes_of(place)], self.coupling.record.leaves[leaf][dim]
-            if len(flags) == len(axis):
-                kept.setdefault(leaf, {})[dim] = tuple(np.nonzero(flags)[0].tolist())
-            elif not self.flags(axis).all():
-                kept.setdefault(leaf, {})[dim] = in_blocks(flags, len(axis))
+        kept = self._kept()
         for leaf, ordered in (orders or {}).items():
             kept.get(leaf, {}).update({dim: order for dim, order in ordered.items() if dim in kept.get(leaf, {})})
         return Cut(kept, self.attributes(), tuple(dict.fromkeys(self._mixing())), left or {})
+
+    def _kept(self) -> dict[str, dict[int, Entries]]:
+        kept: dict[str, dict[int, Entries]] = {}
+        uses, leaves = self.uses, self.coupling.record.leaves
+        narrower = {
+            number: self.alive[uses.lists[number]] for number in np.nonzero(self.counts < uses.lengths)[0].tolist()
+        }
+        entries = {number: tuple(np.nonzero(flags)[0].tolist()) for number, flags in narrower.items()}
+        for (leaf, dim), number in zip(uses.places, uses.list_of.tolist(), strict=True):
+            if number not in narrower:
+                continue
+            flags, axis = narrower[number], leaves[leaf][dim]
+            if len(flags) == len(axis):
+                kept.setdefault(leaf, {})[dim] = entries[number]
+            elif not self.flags(axis).all():
+                kept.setdefault(leaf, {})[dim] = in_blocks(flags, len(axis))
+        return kept
 
     def _mixing(self) -> list[str]:
         reasons = self.coupling.record.ledger.reasons

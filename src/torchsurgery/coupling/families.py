@@ -23,15 +23,18 @@ Place: TypeAlias = tuple[str, int]
 
 
 class Uses:
-    """Which prime classes are found in which axes of tensors, and how often: a table of three columns.
+    """Which prime classes are found in which axes of tensors, and how often.
+
+    Mostly several axes are of the very same classes, as all are that a residual stream goes through: of one list. What
+    there is to know of a list is worked out once.
 
     Attributes:
         places: All axes of tensors: (tensor, dimension).
-        lengths: How many entries each has.
-        labels: The classes of the entries of all axes, end to end.
-        starts: Where each axis begins there.
-        is_product: For each of them whether some entry depends on several prime classes.
-        place, prime, times: The columns: an axis, by its number; a prime class; how many entries depend on it.
+        list_of: For each of them the number of its list.
+        lists: The classes of the entries, one after the other.
+        lengths: How many these are.
+        is_product: For each list whether some entry depends on several prime classes.
+        list, prime, times: Three columns: a list, by its number; a prime class; how many entries depend on it.
     """
 
     def __init__(self, record: Record, classes: Classes, unrolled: Mapping[Place, Axis]) -> None:
@@ -39,32 +42,62 @@ class Uses:
         axes = [axis for axes in record.leaves.values() for axis in axes]
         if unrolled:
             axes = [unrolled.get(place, axis) for place, axis in zip(self.places, axes, strict=True)]
-        self.lengths = np.array([len(axis) for axis in axes], np.int64)
-        self.starts = np.cumsum(self.lengths) - self.lengths
-        labels = self.labels = classes.of(joined(axes))
-        place = np.repeat(np.arange(len(axes)), self.lengths)
-        place, labels = place[labels > 0], labels[labels > 0]
+        self.list_of, self.lists = _each_once(axes, classes)
+        self.lengths = np.array([len(labels) for labels in self.lists], np.int64)
+        self._labels = labels = joined(self.lists)
+        number = np.repeat(np.arange(len(self.lists)), self.lengths)
+        number, labels = number[labels > 0], labels[labels > 0]
         row = classes.row_of[labels]
         deep = row >= 0
-        self.is_product = np.zeros(len(axes), bool)
-        self.is_product[place[deep]] = True
+        self.is_product = np.zeros(len(self.lists), bool)
+        self.is_product[number[deep]] = True
         columns = classes.primes[row[deep]]
-        places = np.broadcast_to(place[deep][:, None], columns.shape)
-        pairs = np.concatenate([place[~deep], places[columns > 0]]) * classes.count
+        numbers = np.broadcast_to(number[deep][:, None], columns.shape)
+        pairs = np.concatenate([number[~deep], numbers[columns > 0]]) * classes.count
         pairs += np.concatenate([labels[~deep], columns[columns > 0]])
         pairs, self.times = tallied(pairs)
-        self.place, self.prime = np.divmod(pairs, classes.count)
+        self.list, self.prime = np.divmod(pairs, classes.count)
 
     def classes_of(self, place: int) -> Axis:
         """The classes of the entries of an axis, by its number."""
-        start = self.starts[place]
-        return self.labels[start : start + self.lengths[place]]
+        classes: Axis = self.lists[self.list_of[place]]
+        return classes
 
     def counts(self, flags: Flags) -> Axis:
-        """How many entries of each axis are of the classes that are flagged."""
-        sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(flags[self.labels])])
-        counts: Axis = sums[self.starts + self.lengths] - sums[self.starts]
+        """How many entries of each list are of the classes that are flagged."""
+        sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(flags[self._labels])])
+        ends = np.cumsum(self.lengths)
+        counts: Axis = sums[ends] - sums[ends - self.lengths]
         return counts
+
+    def summed(self, numbers: Axis) -> Axis:
+        """For each list the sum of the numbers that its axes have."""
+        sums = np.zeros(len(self.lists), np.int64)
+        np.add.at(sums, self.list_of, numbers)
+        return sums
+
+    def spread(self, lists: Axis) -> tuple[Axis, Axis]:
+        """The axes of some lists, by their numbers, and for each of them which of the lists it is of."""
+        sizes = np.bincount(self.list_of, minlength=len(self.lists))
+        starts, wanted = np.cumsum(sizes) - sizes, sizes[lists]
+        which = np.repeat(np.arange(len(lists)), wanted)
+        within = np.arange(len(which)) - np.repeat(np.cumsum(wanted) - wanted, wanted)
+        return np.argsort(self.list_of, kind="stable")[starts[lists][which] + within], which
+
+
+def _each_once(axes: Sequence[Axis], classes: Classes) -> tuple[Axis, list[Axis]]:
+    """For each axis the number of the list of its classes, and these lists."""
+    labels, end = classes.of(joined(axes)), 0
+    numbers: dict[bytes, int] = {}
+    list_of: list[int] = []
+    lists: list[Axis] = []
+    for axis in axes:
+        found, end = labels[end : end + len(axis)], end + len(axis)
+        number = numbers.setdefault(found.tobytes(), len(lists))
+        list_of.append(number)
+        if number == len(lists):
+            lists.append(found)
+    return np.array(list_of, np.int64), lists
 
 
 class Families:
@@ -106,11 +139,12 @@ class Families:
 
     def _signatures(self) -> tuple[Axis, Flags]:
         """For each prime class a number that tells in which axes it is found how often."""
-        weights = np.random.default_rng(0).integers(1, 2**62, len(self.uses.places), np.int64).astype(np.uint64)
+        random = np.random.default_rng(0).integers(1, 2**62, len(self.uses.places), np.int64)
+        weights = self.uses.summed(random).astype(np.uint64)
         signature = np.zeros(self.classes.count, np.uint64)
         seen = np.zeros(self.classes.count, bool)
         seen[self.uses.prime] = True
-        terms = weights[self.uses.place] * (np.uint64(1000003) + self.uses.times.astype(np.uint64))
+        terms = weights[self.uses.list] * (np.uint64(1000003) + self.uses.times.astype(np.uint64))
         np.add.at(signature, self.uses.prime, terms)
         return signature.view(np.int64), seen
 
@@ -137,7 +171,7 @@ class Families:
         """For each family a number that tells in which axes and parts it is found, whatever their widths."""
         weights = np.random.default_rng(2).integers(1, 2**62, len(self.uses.places), np.int64)
         found = self._parts.copy()
-        np.add.at(found, self.uses.prime, weights[self.uses.place])
+        np.add.at(found, self.uses.prime, self.uses.summed(weights)[self.uses.list])
         return np.array([found[members[0]] for members in self.lists], np.int64)
 
     def _first_atoms(self) -> Axis:
@@ -149,17 +183,19 @@ class Families:
 
     @cached_property
     def counts(self) -> tuple[Axis, Axis, Axis]:
-        """Which families are found in which axes, and how many classes of each: place, family, number."""
-        pairs = self.uses.place * np.int64(len(self.lists) + 1) + self.number[self.uses.prime]
+        """Which families are found in which lists of `uses`, and how many classes of each: list, family, number."""
+        pairs = self.uses.list * np.int64(len(self.lists) + 1) + self.number[self.uses.prime]
         pairs, numbers = tallied(pairs)
-        place, family = np.divmod(pairs, len(self.lists) + 1)
-        return place, family, numbers
+        number, family = np.divmod(pairs, len(self.lists) + 1)
+        return number, family, numbers
 
     @cached_property
     def _places(self) -> list[Axis]:
         """The axes that each family reaches into, by their numbers."""
-        place, family, _ = self.counts
-        order = np.argsort(family, kind="stable")
+        number, family, _ = self.counts
+        place, which = self.uses.spread(number)
+        family = family[which]
+        order = np.lexsort((place, family))
         return np.split(place[order], np.searchsorted(family[order], np.arange(1, len(self.lists))))
 
     def reached(self, channels: Axis) -> list[int]:

@@ -9,6 +9,8 @@ group reaches into, and answers one number a channel, as a tensor of shape (chan
     ts.prune(model, "layer1.*.conv1", 0.5, example_inputs=x, by=by_largest)
 
 scoring      what an importance is given
+sources      where in a model's weights that is found
+judging      the scores of some channels
 measures     l1, l2, random, bn_scale, taylor
 activations  what flows through the channels on a user's data
 combining    total, product, normalised
@@ -18,14 +20,14 @@ from .activations import activation as activation
 from .combining import normalised as normalised
 from .combining import product as product
 from .combining import total as total
+from .judging import Scores as Scores
+from .judging import scores_of as scores_of
 from .measures import bn_scale as bn_scale
 from .measures import l1 as l1
 from .measures import l2 as l2
 from .measures import random as random
 from .measures import taylor as taylor
 from .scoring import Importance as Importance
-from .scoring import Scores as Scores
 from .scoring import Slice as Slice
-from .scoring import Sums as Sums
 from .scoring import name_of as name_of
-from .scoring import scores_of as scores_of
+from .sources import Sources as Sources
