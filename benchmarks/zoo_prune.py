@@ -27,11 +27,13 @@ from zoo_running import Study, carry_out, code_of, recorded
 
 import torchsurgery as ts
 from torchsurgery.choosing import Wish, choose
+from torchsurgery.coupling.cuts import Cut
 from torchsurgery.coupling.groups import Coupling
 from torchsurgery.coupling.integers import Length, names_in
 from torchsurgery.coupling.joining import union
 from torchsurgery.edits import Prune
 from torchsurgery.origins import blocks_of
+from torchsurgery.plans.applying import at_once
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,10 @@ class Row:
         due: The share that would be left if every axis lost half that neither the input, the output, a table read by
             numbers nor a kernel pins.
         groups: Groups of channels that can change.
-        forward, trace, choose: Milliseconds of one forward, of the trace, of scoring and choosing.
-        forward_wide, trace_wide, choose_wide: The same of the model at its published width, where this one is tiny.
+        forward, trace, choose, cut: Milliseconds of one forward, of the trace, of scoring and choosing, and of cutting:
+            planned, applied and undone, without the certificate's trace.
+        forward_wide, trace_wide, choose_wide, cut_wide: The same of the model at its published width, where this one is
+            tiny.
         wide: Why there are no such times.
         runs: "yes" if the pruned model answers tensors of the same shapes.
         learns: "yes" if each parameter gets a gradient that got one before.
@@ -65,9 +69,11 @@ class Row:
     forward: float = 0.0
     trace: float = 0.0
     choose: float = 0.0
+    cut: float = 0.0
     forward_wide: float = 0.0
     trace_wide: float = 0.0
     choose_wide: float = 0.0
+    cut_wide: float = 0.0
     wide: str = ""
     runs: str = ""
     learns: str = ""
@@ -83,7 +89,8 @@ class Row:
 
 # Parameters of what fits into memory beside another one.
 LARGEST = 10**9
-CODE = code_of("coupling/**/*.py", "choosing/*.py", "importance/*.py", "pruning.py", "planning/cutting.py")
+PARTS = ("coupling/**/*.py", "choosing/*.py", "importance/*.py", "pruning.py", "planning/cutting.py", "surgery.py")
+CODE = code_of(*PARTS, "plans/applying.py", "origins.py")
 
 
 def measure(subject: Subject) -> Row:
@@ -96,9 +103,9 @@ def _measured(row: Row, subject: Subject) -> Row:
         model = subject.build().eval()
     args, kwargs = subject.inputs(model)
     before, inputs = answer_of(model, args, kwargs), called_with(model, args, kwargs)
-    coupling, (forward, trace, chosen) = times_of(model, args, kwargs)
+    coupling, (forward, trace, chosen, cut) = times_of(model, args, kwargs)
     row = replace(row, params=sum(p.numel() for p in model.parameters()), groups=len(coupling.groups))
-    row = replace(row, forward=forward, trace=trace, choose=chosen, unknown=" ".join(coupling.unknown))
+    row = replace(row, forward=forward, trace=trace, choose=chosen, cut=cut, unknown=" ".join(coupling.unknown))
     row = at_published_width(row, subject)
     row = replace(row, due=round(share_due(coupling, model), 3), frozen=reasons(coupling))
     lesson = subject.training(model) if subject.training else (args, kwargs)
@@ -121,14 +128,22 @@ def yes(held: bool) -> str:
     return "yes" if held else "no"
 
 
-def times_of(model: nn.Module, args: Any, kwargs: Any) -> tuple[Coupling, tuple[float, float, float]]:
-    """The trace, and the times of one forward, of tracing, and of scoring and choosing."""
+def times_of(model: nn.Module, args: Any, kwargs: Any) -> tuple[Coupling, tuple[float, float, float, float]]:
+    """The trace, and the times of one forward, of tracing, of scoring and choosing, and of cutting."""
     inputs = called_with(model, args, kwargs)
     _, forward = timed(lambda: answer_of(model, args, kwargs))
     coupling, trace = timed(lambda: ts.trace(model, inputs, outputs=logits))
     wish = Wish(None, 0.5, None, ts.importance.l2)
-    _, chosen = timed(lambda: choose(renewed(coupling), wish, tensors_of(model)))
-    return coupling, (forward, trace, chosen)
+    found, chosen = timed(lambda: choose(renewed(coupling), wish, tensors_of(model)))
+    edit = edit_of(coupling, found.cut)
+    # As ts.prune does once it knows what goes; back again, as it is called more than once.
+    _, cut = timed(lambda: at_once(ts.plan(model, inputs).then(edit)).undo()) if edit.kept else (None, 0.0)
+    return coupling, (forward, trace, chosen, cut)
+
+
+def edit_of(coupling: Coupling, cut: Cut) -> Prune:
+    """A cut as an edit that needs no further trace."""
+    return Prune("", (), cut.kept, tuple(cut.attributes.items()), tuple(dict.fromkeys(coupling.record.caches)))
 
 
 def at_published_width(row: Row, subject: Subject) -> Row:
@@ -142,10 +157,10 @@ def at_published_width(row: Row, subject: Subject) -> Row:
             return replace(row, wide=f"{params / 1e9:.1f} billion parameters in two layers")
         with Repeated():  # type: ignore[no-untyped-call]
             model = subject.wide().eval()
-        _, (forward, trace, chosen) = times_of(model, *subject.inputs(model))
+        _, (forward, trace, chosen, cut) = times_of(model, *subject.inputs(model))
     except Exception as error:
         return replace(row, wide=" ".join(f"{type(error).__name__}: {error}".split())[:200])
-    return replace(row, forward_wide=forward, trace_wide=trace, choose_wide=chosen)
+    return replace(row, forward_wide=forward, trace_wide=trace, choose_wide=chosen, cut_wide=cut)
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
@@ -241,8 +256,7 @@ def exactness(model: nn.Module, args: Any, kwargs: Any) -> str:
     cut = choose(coupling, Wish(None, 0.5, None, ts.importance.l2, exact=True), tensors_of(model)).cut
     if not cut.kept:
         return "nothing goes exactly"
-    edit = Prune("", (), cut.kept, tuple(cut.attributes.items()), tuple(dict.fromkeys(coupling.record.caches)))
-    done = ts.plan(model, inputs).then(edit).apply()
+    done = ts.plan(model, inputs).then(edit_of(coupling, cut)).apply()
     pruned = answer_of(model, args, kwargs)
     done.undo()
     zero(model, cut.kept)
@@ -354,6 +368,7 @@ def renewed(coupling: Coupling) -> Coupling:
 def line(row: Row) -> str:
     told = f"kept {row.kept:<6} due {row.due:<6} error {row.error[:12]:<13} trace/forward "
     told += f"{row.trace / max(row.forward, 0.01):5.2f}  choose/forward {row.choose / max(row.forward, 0.01):5.2f}"
+    told += f"  cut/forward {row.cut / max(row.forward, 0.01):5.2f}"
     held = (
         ""
         if {row.runs, row.learns, row.undone} == {"yes"}

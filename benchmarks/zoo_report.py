@@ -47,7 +47,16 @@ def median(values: Iterable[float]) -> str:
 
 
 def ratio(of: Callable[[zoo_prune.Row], float], rows: list[zoo_prune.Row]) -> str:
-    return median(of(row) / row.forward for row in rows if row.forward)
+    return median(of(row) / row.forward for row in rows if row.forward and of(row))
+
+
+def after_tracing(row: zoo_prune.Row) -> float:
+    """Scoring, choosing and cutting; zero where cutting was not timed, as before there was that column."""
+    return row.choose + row.cut if row.cut else 0.0
+
+
+def after_tracing_wide(row: zoo_prune.Row) -> float:
+    return row.choose_wide + row.cut_wide if row.cut_wide else 0.0
 
 
 def over(row: zoo_prune.Row) -> bool:
@@ -60,13 +69,13 @@ def told(rows: list[zoo_prune.Row], beside: list[zoo_peer.Row]) -> list[str]:
     exact = [is_exact(row) for row in ran if is_exact(row) is not None]
     fine = [row for row in beside if peer_holds(row)]
     cells = [f"{len(ran)} of {len(rows)}", f"{sum(map(bool, exact))} of {len(exact)}", median(row.kept for row in ran)]
-    cells += [str(sum(map(over, ran))), ratio(lambda row: row.trace, ran), ratio(lambda row: row.choose, ran)]
+    cells += [str(sum(map(over, ran))), ratio(lambda row: row.trace, ran), ratio(after_tracing, ran)]
     cells += [f"{len(fine)} of {len(beside)}" if beside else "not run"]
     return [*cells, median((row.graph + row.step) / row.forward for row in fine if row.forward)]
 
 
 HEAD = (
-    "| models | pruned | exact | share left | more left than need be | trace ÷ forward | scores ÷ forward | "
+    "| models | pruned | exact | share left | more left than need be | trace ÷ forward | scores + cut ÷ forward | "
     "Torch-Pruning | its graph + step ÷ forward |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|"
 )
 
@@ -90,19 +99,24 @@ def widths(rows: list[zoo_prune.Row]) -> str:
     """The times of transformers, tiny and as wide as they were published."""
     both = [row for row in rows if row.forward_wide]
     tiny = [row for row in rows if row.library == "with heads"]
-    lines = ["| transformers | models | forward in ms | trace ÷ forward | scores ÷ forward |", "|---|--:|--:|--:|--:|"]
+    lines = [
+        "| transformers | models | forward in ms | trace ÷ forward | scores + cut ÷ forward |",
+        "|---|--:|--:|--:|--:|",
+    ]
     for what, found in (("tiny", tiny), ("tiny, those that are below", both)):
         cells = [median(row.forward for row in found), ratio(lambda row: row.trace, found)]
-        lines.append(f"| {what} | {len(found)} | {' | '.join(cells)} | {ratio(lambda row: row.choose, found)} |")
+        lines.append(f"| {what} | {len(found)} | {' | '.join(cells)} | {ratio(after_tracing, found)} |")
     cells = [median(row.forward_wide for row in both), median(row.trace_wide / row.forward_wide for row in both)]
-    cells += [median(row.choose_wide / row.forward_wide for row in both)]
+    cells += [median(after_tracing_wide(row) / row.forward_wide for row in both if row.cut_wide)]
     lines.append(f"| at their published width | {len(both)} | {' | '.join(cells)} |")
-    whole = [(row.forward_wide or row.forward, row.trace_wide, row.choose_wide, row) for row in rows if row.forward]
-    trace = median((wide if row.forward_wide else row.trace) / forward for forward, wide, _, row in whole)
-    scores = median((wide if row.forward_wide else row.choose) / forward for forward, _, wide, row in whole)
+    whole = [row for row in rows if row.forward and not row.forward_wide]
+    trace = [row.trace / row.forward for row in whole] + [row.trace_wide / row.forward_wide for row in both]
+    after = [after_tracing(row) / row.forward for row in whole if row.cut]
+    after += [after_tracing_wide(row) / row.forward_wide for row in both if row.cut_wide]
     lines += [
         "",
-        f"Over all models, with transformers at their published width: trace {trace}, scores {scores} forwards.",
+        f"Over all models, with transformers at their published width: trace {median(trace)}, "
+        f"scores + cut {median(after)} forwards.",
     ]
     lines += [f"- {row.model} tiny only: {row.wide}" for row in rows if row.wide]
     alone = [row.model for row in tiny if " " not in row.model]
@@ -178,6 +192,7 @@ Written by `make zoo` (benchmarks/zoo_report.py); do not edit. One row a model i
 - share left: of the parameters, median; more left than need be: over 0.35, and over what the output, the input, tables
   read by numbers, Fourier transforms, kernels, and what the code makes as wide as such an axis, pin (column `due`) by
   more than 0.03
+- scores + cut: scoring and choosing, then cutting: planned, applied and undone, without the traces before and after
 - ÷ forward: CPU time on one thread relative to one forward, median; transformers are tiny here, and a forward takes a
   millisecond or two. Below they are measured once more as wide as they were published, two layers of each, too
 - Torch-Pruning: same inputs, ratio and pinned layers ignored, 30 seconds of CPU time; forward, shapes and gradients as

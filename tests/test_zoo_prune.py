@@ -43,7 +43,7 @@ def test_a_row(zoo, subject):
     assert row.kept == row.due == round(30 / 58, 3)
     assert float(row.error) < 1e-12
     assert row.frozen == "1× the model's output"
-    assert row.trace > 0 and row.choose > 0
+    assert row.trace > 0 and row.choose > 0 and row.cut > 0
 
 
 def test_a_failing_model_is_a_row(zoo, subject):
@@ -171,7 +171,7 @@ def test_the_report_tells_both(zoo):
 
     fine = {"runs": "yes", "learns": "yes", "undone": "yes", "error": "2e-16", "forward": 2.0, "trace": 1.0}
     rows = [
-        zoo.Row("timm", "a: a", kept=0.26, due=0.26, choose=4.0, **fine),
+        zoo.Row("timm", "a: a", kept=0.26, due=0.26, choose=4.0, cut=1.0, **fine),
         zoo.Row("timm", "b: b", kept=0.8, due=0.3, choose=4.0, frozen="9× softmax", **fine),
         zoo.Row("timm", "c: c", problem="no"),
     ]
@@ -179,12 +179,23 @@ def test_the_report_tells_both(zoo):
         zoo_peer.Row("timm", "a: a", kept=0.3, forward=1.0, graph=2.0, step=3.0, runs="yes", learns="yes"),
         zoo_peer.Row("timm", "b: b", runs="yes", learns="yes", lost="ties"),
     ]
-    assert zoo_report.told(rows, peers) == ["2 of 3", "2 of 2", "0.53", "1", "0.50", "2.00", "1 of 2", "5.00"]
+    assert zoo_report.told(rows, peers) == ["2 of 3", "2 of 2", "0.53", "1", "0.50", "2.50", "1 of 2", "5.00"], (
+        "b was measured before cutting was timed"
+    )
     assert zoo_report.exceptions(rows).splitlines() == [
         "- timm b: b: 0.80 left, 0.30 due: 9× softmax",
         "- timm c: c: no",
     ]
     assert "| timm, one of each family | 2 of 3 | 1 of 2 |" in zoo_report.short(rows, peers)
+
+
+def test_a_cut_that_is_timed_leaves_the_model_as_it_was(zoo, subject):
+    model = two_layers()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    _, times = zoo.times_of(model, (torch.randn(2, 4),), {})
+    assert len(times) == 4 and min(times) > 0
+    assert {name: value.shape for name, value in model.state_dict().items()} == {n: v.shape for n, v in before.items()}
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_committed_results_say_what_is_claimed_of_them(zoo):
@@ -206,7 +217,8 @@ def test_times_at_the_published_width(zoo, subject):
     assert zoo.at_published_width(row, narrow) is row
     wide = zoo.replace(narrow, wide=lambda: nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 2)))
     row = zoo.at_published_width(row, wide)
-    assert row.forward_wide > 0 and row.trace_wide > 0 and row.choose_wide > 0 and not row.wide
+    assert row.forward_wide > 0 and row.trace_wide > 0 and row.choose_wide > 0 and row.cut_wide > 0
+    assert not row.wide
 
 
 def test_what_has_no_times_at_its_published_width_says_why(zoo, subject, monkeypatch):
@@ -220,14 +232,17 @@ def test_what_has_no_times_at_its_published_width_says_why(zoo, subject, monkeyp
 def test_the_report_tells_both_widths(zoo):
     import zoo_report
 
-    times = {"forward": 1.0, "trace": 6.0, "choose": 3.0}
-    wide = {"forward_wide": 10.0, "trace_wide": 5.0, "choose_wide": 8.0}
+    times = {"forward": 1.0, "trace": 6.0, "choose": 3.0, "cut": 1.0}
+    wide = {"forward_wide": 10.0, "trace_wide": 5.0, "choose_wide": 8.0, "cut_wide": 4.0}
     rows = [zoo.Row("with heads", "bert ForMaskedLM", **times, **wide)]
     rows += [zoo.Row("with heads", "gpt_oss ForCausalLM", **times, wide="6.4 billion parameters in two layers")]
-    rows += [zoo.Row("with heads", "clip", **times), zoo.Row("timm", "vgg", forward=10.0, trace=1.0, choose=2.0)]
+    rows += [
+        zoo.Row("with heads", "clip", **times),
+        zoo.Row("timm", "vgg", forward=10.0, trace=1.0, choose=2.0, cut=1.0),
+    ]
     text = zoo_report.widths(rows)
-    assert "| tiny | 3 | 1.00 | 6.00 | 3.00 |" in text
-    assert "| at their published width | 1 | 10.00 | 0.50 | 0.80 |" in text
+    assert "| tiny | 3 | 1.00 | 6.00 | 4.00 |" in text
+    assert "| at their published width | 1 | 10.00 | 0.50 | 1.20 |" in text
     assert "- gpt_oss ForCausalLM tiny only: 6.4 billion parameters in two layers" in text
     assert "several networks: clip" in text and "vgg" not in text
-    assert "at their published width: trace 3.25, scores 1.90 forwards" in text
+    assert "at their published width: trace 3.25, scores + cut 2.60 forwards" in text
