@@ -13,6 +13,7 @@ Files:
     substituting.py  a model with stand-ins for its tensors, put back as it was
     attention.py     nn.MultiheadAttention with heads that may go
     siblings.py      parts that were not run because others like them were
+    protocols.py     integers that a model tells of itself, though its forward reads none of them
     vision.py        rules of torchvision's operations
     tracing.py       trace()
     families.py, groups.py, paths.py   the answer: groups, and why

@@ -19,6 +19,7 @@ from .atoms import NOWHERE, Where
 from .cuts import Numbers, widths_of
 from .groups import Coupling, layer_of
 from .integers import Widths
+from .protocols import follow_protocols
 from .rows import rows_of
 from .rules import Notes, Record
 from .siblings import follow_siblings
@@ -76,6 +77,7 @@ def _traced(
     if _unseen(record) and _other_mode(model, names, record, given, outputs):
         modes.append("eval" if model.training else "train")
     alike = follow_siblings(model, record)
+    follow_protocols(names, record)
     unseen = tuple(_unseen(record))
     _freeze_unused(record)
     rows = rows_of(record)
