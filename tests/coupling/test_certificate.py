@@ -92,6 +92,52 @@ def test_a_wrong_cut_does_not(kind, target, amount, spoil):
         proof.check(net)
 
 
+class Multiplied(nn.Module):
+    """Two channels of each by a depthwise convolution; positions that are flattened; a product of low rank."""
+
+    inputs = (2, 3, 8, 8)
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.dw, self.b = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 12, 3, groups=6), nn.Conv2d(12, 4, 3, groups=2)
+        self.down, self.up, self.fc = nn.Linear(64, 3), nn.Linear(3, 8), nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.fc(self.up(self.down(self.b(self.dw(self.a(x))).flatten(1))))
+
+
+class Filled(nn.Module):
+    """A shortcut that is padded with constants, so that some channels stay."""
+
+    inputs = (2, 3, 8, 8)
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.fc = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 12, 1), nn.Linear(12, 2)
+
+    def forward(self, x):
+        x = self.a(x)
+        return self.fc((self.b(x) + nn.functional.pad(x, (0, 0, 0, 0, 2, 2))).mean((2, 3)))
+
+
+UNSEEN = {
+    "positions of one channel": (Multiplied, "b", 0.5, swap("down.weight", 1)),
+    "another one where one is left": (Multiplied, "down", 2, exchange("up.weight", 1)),
+    "what comes of one channel with what comes of another": (Multiplied, "dw", 0.5, swap("dw.bias", 0)),
+    "channels that stay": (Filled, "b", 0.5, swap("fc.weight", 1)),
+    "channels that stay, in a bias": (Filled, "b", 0.5, swap("b.bias", 0)),
+}
+
+
+@pytest.mark.parametrize(("kind", "target", "amount", "spoil"), UNSEEN.values(), ids=UNSEEN)
+def test_what_a_trace_does_not_see_is_read_off_the_cut(kind, target, amount, spoil):
+    net, _x, proof = altered(kind, target, amount, nothing)
+    proof.check(net)
+    net, _x, proof = altered(kind, target, amount, spoil)
+    with pytest.raises(ts.VerificationError, match="made of other entries than those that are left"):
+        proof.check(net)
+
+
 class Halves(nn.Module):
     """Splits its heads by their number alone, so that a stale one still runs."""
 

@@ -1,12 +1,13 @@
 """Proof that an altered model is the old one with entries left out: traced again, its classes lie inside the old ones.
 
 A model that runs is not yet right: an index swapped in one of two coupled layers, heads cut at the wrong place or a
-stale integer give the right shapes. But they put entries into one class that were in different ones before.
+stale integer give the right shapes. But they put entries into one class that were in different ones before. What no
+trace tells apart, such as the positions of one channel, is held against the classes that were to live.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from ..origins import Entries, blocks_of, number_of
 from .atoms import Axis
 from .cuts import Cut, answer_shapes
 from .groups import Coupling
+from .rows import Rows
 from .solving import Classes, Flags
 
 
@@ -32,6 +34,11 @@ def certify(before: Coupling, after: Coupling, cut: Cut, dead: Flags) -> None:
     """
     _same_answers(before, after, cut)
     _same_sizes(before, after, cut)
+    _same_classes(before, after, cut, dead)
+    _same_entries(before, cut, dead)
+
+
+def _same_classes(before: Coupling, after: Coupling, cut: Cut, dead: Flags) -> None:
     old, new, places = _entries(before, after, cut)
     entries = old, new
     vanished = _vanished(before, dead)
@@ -90,6 +97,71 @@ def _same_sizes(before: Coupling, after: Coupling, cut: Cut) -> None:
             )
 
 
+def _same_entries(before: Coupling, cut: Cut, dead: Flags) -> None:
+    """Raise unless what lives is kept, and entries that go together, or stay, are in the order in which they were.
+
+    A trace tells neither what is left of a family of which one entry is left, nor positions of one channel apart.
+    """
+    alive, alike = before.classes.alive(dead), _canonical(before.classes, np.zeros(0, np.int64))
+    rows = [_numbered(before, rows) for rows in before.rows]
+    for leaf, axes in cut.kept.items():
+        for dim, kept in axes.items() if leaf in before.record.leaves else ():
+            for classes, block in _blocks(before, (leaf, dim), cut.kept[leaf]):
+                right = _is_what_lives(alike[classes], alive[classes], block)
+                near = (row for row in rows if row[classes[0]] >= 0)
+                if not right or not all(_is_in_rows(row[classes], block) for row in near):
+                    raise VerificationError(
+                        f"{leaf} of the altered model is made of other entries than those that are left.",
+                        f"its axis {dim} keeps {len(block)} of {number_of(kept)} in another order, or others",
+                        name=leaf,
+                        way_out="this is a fault of torchsurgery: please report it with the model",
+                    )
+
+
+def _numbered(before: Coupling, rows: Rows) -> Axis:
+    """Class → in which row of a division it is, or −1."""
+    found = np.full(before.classes.count, -1, np.int64)
+    split = rows.split
+    found[before.classes.of(split.whole)] = np.arange(len(split.whole)) // len(split.place)
+    found[0] = -1
+    return found
+
+
+def _is_in_rows(rows: Axis, kept: Axis) -> bool:
+    """Whether the rows of an axis, if it consists of them, stand behind each other as they did."""
+    one_by_one = bool((rows >= 0).all() and (np.diff(rows) >= 0).all())
+    return not one_by_one or bool((np.diff(rows[kept]) >= 0).all())
+
+
+def _is_what_lives(classes: Axis, alive: Flags, kept: Axis) -> bool:
+    if not np.array_equal(np.unique(kept), np.nonzero(alive)[0]):
+        return False
+    labels = classes[kept]
+    order = np.argsort(labels, kind="stable")
+    again = labels[order][1:] == labels[order][:-1]
+    # What is there several times, as it is when a model gets wider, stands behind its part.
+    return len(kept) > int(np.count_nonzero(alive)) or bool((np.diff(kept[order])[again] > 0).all())
+
+
+def _blocks(before: Coupling, place: tuple[str, int], kept: Mapping[int, Entries]) -> Iterator[tuple[Axis, Axis]]:
+    """The old classes along an axis and what is kept of them; for each block that has a list of its own."""
+    leaf, dim = place
+    axis, whole = before.record.leaves[leaf][dim], before.unrolled.get(place)
+    lists = [np.array(block) for block in blocks_of(kept[dim])]
+    if whole is None:
+        yield from ((before.classes.of(axis), block) for block in lists)
+        return
+    for row, block in zip(_rows_left(before, leaf, whole.reshape(-1, len(axis)), kept), lists, strict=False):
+        yield before.classes.of(row), block
+
+
+def _rows_left(before: Coupling, leaf: str, rows: Axis, kept: Mapping[int, Entries]) -> Axis:
+    first = np.arange(len(before.record.leaves[leaf][0]))
+    left = np.array(blocks_of(kept[0])[0]) if 0 in kept else first
+    alive: Axis = rows[np.unique(left * len(rows) // len(first))]
+    return alive
+
+
 def _entries(before: Coupling, after: Coupling, cut: Cut) -> tuple[Axis, Axis, Axis]:
     """Old class, new class and place of every entry that is still there."""
     old, new, places = [], [], []
@@ -117,10 +189,7 @@ def _met(before: Coupling, after: Coupling, place: tuple[str, int], kept: Mappin
     lists = [np.array(block) for block in blocks_of(kept.get(dim, tuple(range(len(axis)))))]
     whole = before.unrolled.get(place)
     if whole is not None:
-        rows = whole.reshape(-1, len(axis))
-        first = np.arange(len(before.record.leaves[leaf][0]))
-        left = np.array(blocks_of(kept[0])[0]) if 0 in kept else first
-        alive = rows[np.unique(left * len(rows) // len(first))]
+        alive = _rows_left(before, leaf, whole.reshape(-1, len(axis)), kept)
         there = np.concatenate([row[lists[i % len(lists)]] for i, row in enumerate(alive)])
     else:
         there = np.concatenate([axis[block] for block in lists])
