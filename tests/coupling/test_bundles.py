@@ -37,6 +37,32 @@ def test_channels_of_each_group_go_before_groups():
     assert conv.groups == 32 and conv.weight.shape == (64, 2, 3, 3)
 
 
+class Multiplied(nn.Module):
+    """Each channel of a stream becomes two, as between the stages of PiT."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.mix = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1)
+        self.pool, self.head = nn.Conv2d(8, 16, 3, groups=8), nn.Conv2d(16, 4, 1)
+
+    def forward(self, x):
+        h = self.stem(x)
+        return self.head(self.pool(h + self.mix(h)))
+
+
+def test_channels_that_are_multiplied_go_with_what_they_become():
+    net = Multiplied()
+    ts.prune(net, amount=0.5, example_inputs=IMAGE)
+    assert (net.stem.out_channels, net.pool.groups, net.head.in_channels) == (4, 4, 8)
+    net(IMAGE).sum().backward()
+
+
+def test_asked_for_alone_what_they_become_leaves_them():
+    net = Multiplied()
+    ts.prune(net, "pool", amount=0.5, example_inputs=IMAGE)
+    assert (net.stem.out_channels, net.pool.groups, net.head.in_channels) == (8, 8, 8)
+
+
 def test_parts_of_several_families_are_one_bundle():
     coupling = ts.trace(torchvision.models.shufflenet_v2_x1_0(), IMAGE)
     shared = [bundle for bundle in Bundles(coupling).all if bundle.is_shared_out]

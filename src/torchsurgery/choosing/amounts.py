@@ -135,7 +135,7 @@ class ByAmount(Choice):
         """So much of every group; of a product one factor, heads rather than their width."""
         bundles = [bundle for bundle in self.bundles.all if bundle.size > 1 and not self._is_kept(bundle)]
         bundles = self.bundles.levels(bundles, self.wish.heads)
-        chosen = self.bundles.one_of_each_product(bundles, lambda b: self._misses(b, amount))
+        chosen = self.bundles.one_of_each_product(bundles, lambda b: self._misses(b, amount), everywhere=True)
         if self.wish.ranked:
             return self._ranked(chosen, float(amount or 0.0))
         numbers = [(bundle, self._removable(bundle, amount)) for bundle in chosen]

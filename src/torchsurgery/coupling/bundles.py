@@ -12,6 +12,7 @@ from .atoms import Axis
 from .groups import Coupling
 from .integers import Expression
 from .joining import once
+from .rows import Rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,9 @@ class Bundles:
         numbers = {self._number[self._find(int(f))] for f in once(self.families.number[primes]) if f >= 0}
         return [self.all[number] for number in sorted(numbers)]
 
-    def one_of_each_product(self, bundles: Sequence[Bundle], cost: Callable[[Bundle], float | None]) -> list[Bundle]:
+    def one_of_each_product(
+        self, bundles: Sequence[Bundle], cost: Callable[[Bundle], float | None], *, everywhere: bool = False
+    ) -> list[Bundle]:
         """Of bundles that are multiplied with each other, one of least cost.
 
         That is the channels of each group of a convolution rather than whole groups; else those that more layers take,
@@ -81,10 +84,13 @@ class Bundles:
         Args:
             bundles: To choose from.
             cost: How badly a bundle comes to what is asked for; None if it can't lose any.
+            everywhere: Whether all layers are asked to lose some: then groups that take one channel each go as a whole,
+                for only so does the stream of these channels.
         """
+        in_groups = self._in_groups - self._of_streams if everywhere else self._in_groups
         costs = {bundle.number: cost(bundle) for bundle in bundles}
         able = [
-            (c, number not in self._in_groups, -self._takers[number], len(self._around[number]), number)
+            (c, number not in in_groups, -self._takers[number], len(self._around[number]), number)
             for number, c in costs.items()
             if c is not None
         ]
@@ -112,8 +118,21 @@ class Bundles:
     def _in_groups(self) -> set[int]:
         """The bundles of channels that each group has of its own, and that nothing mixes within it."""
         mixed = {id(axis) for axis, _ in self.coupling.record.mixing}
-        own = [rows.split.place for rows in self.coupling.rows if id(rows.split.place) not in mixed]
-        return {bundle.number for place in own for bundle in self.of(self.families.primes_of(place))}
+        return self._at_places(rows for rows in self.coupling.rows if id(rows.split.place) not in mixed)
+
+    @cached_property
+    def _of_streams(self) -> set[int]:
+        """The bundles of what a convolution makes of single channels, where each of these is a group."""
+        place, family, _ = self.families.counts
+        streams = family[~self.families.uses.is_product[place]]
+        return self._at_places(
+            rows
+            for rows in self.coupling.rows
+            if np.isin(self.families.number[self.families.primes_of(rows.split.row)], streams).any()
+        )
+
+    def _at_places(self, divisions: Iterable[Rows]) -> set[int]:
+        return {bundle.number for rows in divisions for bundle in self.of(self.families.primes_of(rows.split.place))}
 
     def levels(self, bundles: Sequence[Bundle], heads: bool | None) -> list[Bundle]:
         """Of bundles that are multiplied with each other those on the outside, such as heads, or on the inside.
