@@ -14,9 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from ..progress import work
+from ..progress import Advance, unheard, work
 from ..randomness import random_state_kept
 from .atoms import Axis, Ledger
 from .attention import Attention, is_plain_attention
@@ -161,30 +160,48 @@ def _own_axes(ledger: Ledger, tensor: Tensor, shape: torch.Size) -> list[Axis]:
 
 @contextmanager
 def naming_modules(names: Mapping[nn.Module, str], operations: Operations) -> Iterator[None]:
-    """A block in which it is known whose forward runs."""
-    seen: set[nn.Module] = set()
+    """A block in which it is known whose forward runs; afterwards the modules must be put back, see `kept`.
 
-    def enter(module: nn.Module, args: Any) -> None:
-        if module not in seen:
-            seen.add(module)
-            advance(1)
-        operations.stack.append(names.get(module, operations.stack[-1]))
-        operations.innermost = operations.stack[-1]
+    By a `_call_impl` of each module's own: hooks for all modules would have PyTorch take its long way through each call,
+    and would run for those of other threads, too.
+    """
+    with work("tracing", len(names)) as advance:
+        for module, name in names.items():
+            call = module._call_impl if advance is unheard else _counted(module._call_impl, advance)
+            module.__dict__["_call_impl"] = _named(call, name, operations)
+            if module._compiled_call_impl is not None:
+                module.__dict__["_compiled_call_impl"] = None
+        yield
 
-    def leave(module: nn.Module, args: Any, output: Any) -> None:
-        # `output` is None where the forward has failed: then the innermost one is to blame.
-        if len(operations.stack) > 1:
-            operations.stack.pop()
-            if output is not None:
-                operations.innermost = operations.stack[-1]
 
-    handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
-    try:
-        with work("tracing", len(names)) as advance:
-            yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def _named(call: Callable[..., Any], name: str, operations: Operations) -> Callable[..., Any]:
+    stack = operations.stack
+
+    def named(*args: Any, **kwargs: Any) -> Any:
+        stack.append(name)
+        operations.innermost = name
+        try:
+            output = call(*args, **kwargs)
+        except BaseException:  # then the innermost one is to blame
+            stack.pop()
+            raise
+        stack.pop()
+        operations.innermost = stack[-1]
+        return output
+
+    return named
+
+
+def _counted(call: Callable[..., Any], advance: Advance) -> Callable[..., Any]:
+    """A call that is a piece of work when it is made for the first time."""
+    left = [1]
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        if left:
+            advance(left.pop())
+        return call(*args, **kwargs)
+
+    return counted
 
 
 @contextmanager
@@ -233,6 +250,5 @@ def run(
                     output = model(*arguments[0], **arguments[1])
                 see(output, operations)
             except Exception as error:
-                # The hooks that leave a module have run by now; the last operation tells which one it was.
                 error._running = operations.innermost  # type: ignore[attr-defined]
                 raise
