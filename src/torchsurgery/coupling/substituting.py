@@ -162,8 +162,8 @@ def _own_axes(ledger: Ledger, tensor: Tensor, shape: torch.Size) -> list[Axis]:
 def naming_modules(names: Mapping[nn.Module, str], operations: Operations) -> Iterator[None]:
     """A block in which it is known whose forward runs; afterwards the modules must be put back, see `kept`.
 
-    By a `_call_impl` of each module's own: hooks for all modules would have PyTorch take its long way through each call,
-    and would run for those of other threads, too.
+    By a `_call_impl` of each module's own: hooks for all modules would have PyTorch take its long way through each
+    call, and would run for those of other threads, too.
     """
     with work("tracing", len(names)) as advance:
         for module, name in names.items():
