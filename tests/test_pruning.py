@@ -263,6 +263,30 @@ def test_an_attention_of_ones_own_class_keeps_to_what_its_forward_takes(how):
     done.undo()
 
 
+class Averaging(nn.Module):
+    """Keeps a running mean without cutting the graph off."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 8), nn.Linear(8, 2)
+        self.register_buffer("mean", torch.zeros(8))
+
+    def forward(self, x):
+        x = self.a(x)
+        self.mean.mul_(0.9).add_(x.mean(0), alpha=0.1)
+        return self.b(x)
+
+
+def test_a_buffer_that_was_computed_since_is_no_obstacle_to_undo():
+    net, x = Averaging(), torch.randn(4, 3)
+    done = ts.prune(net, "a", 0.5, example_inputs=x)
+    net(x)
+    assert not net.mean.is_leaf
+    done.undo()
+    assert net(x).shape == (4, 2)
+    assert net.mean.shape == (8,)
+
+
 # --- budgets and bounds
 
 

@@ -291,7 +291,9 @@ class Refresh:
 
         def restore() -> None:
             tensor.data = old
-            tensor.requires_grad_(trained)
+            # A buffer into which a forward has written since may be the result of a computation.
+            if tensor.is_leaf:
+                tensor.requires_grad_(trained)
 
         return restore
 

@@ -10,6 +10,7 @@ Files:
     watching.py      the modes under which a model runs while it is traced
     filled.py        tensors of one value, of which code may ask
     hollow.py        tensors without values; shortcuts/ results on the meta device without PyTorch's own shape functions
+    surroundings.py  what a forward keeps outside of its modules, put back
     substituting.py  a model with stand-ins for its tensors, put back as it was
     attention.py     nn.MultiheadAttention with heads that may go
     siblings.py      parts that were not run because others like them were

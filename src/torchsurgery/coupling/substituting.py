@@ -22,6 +22,7 @@ from .attention import Attention, is_plain_attention
 from .hollow import hollow
 from .integers import laid_into
 from .rules import Notes, Record
+from .surroundings import surroundings_kept
 from .watching import Functions, Operations
 
 _PLAIN = frozenset({Tensor, nn.Parameter, nn.Buffer})
@@ -64,7 +65,7 @@ def kept(names: Mapping[nn.Module, str], record: Record) -> Iterator[None]:
     before = [(module, type(module), module.__dict__.copy()) for module in names]
     containers = _Containers(state for _, _, state in before)
     try:
-        with random_state_kept():
+        with random_state_kept(), surroundings_kept(names):
             yield
     finally:
         filled = containers.filled()
