@@ -14,8 +14,7 @@ import torchsurgery as ts
 from coupling.networks import zero
 from torchsurgery import importance, pruning
 from torchsurgery.choosing import Wish, choose
-from torchsurgery.coupling import alignment
-from torchsurgery.coupling.alignment import Shares, Unaligned, left_of_each, orders
+from torchsurgery.coupling.alignment import Narrower, Shares, Unaligned, left_of_each, orders
 from torchsurgery.coupling.cuts import Remains
 from torchsurgery.edits import Prune
 
@@ -232,18 +231,45 @@ def test_left_of_each_family(net):
     net, x = net
     coupling = ts.trace(net, x)
     families = coupling.families.lists
-    left = left_of_each(coupling, [(families, 0.5)])
+    left = left_of_each(Narrower(coupling), [(families, 0.5)])
     ours = coupling.classes.primes_of(coupling.classes.of(coupling.axis("one")))
     mine = [f for f in families if np.isin(f, ours).all()]
     assert sum(left[int(f[0])] for f in mine) == 6
     assert all(0 <= left[int(f[0])] <= len(f) for f in families)
 
 
-def test_nothing_gone_needs_no_order(net, monkeypatch):
+def counting(coupling):
+    """The coupling, and the numbers that it was traced again with."""
+    asked = []
+
+    def again(numbers):
+        asked.append(numbers)
+        return coupling.again(numbers)
+
+    return replace(coupling, again=again), asked
+
+
+def test_the_same_widths_are_traced_once(net):
+    coupling, asked = counting(ts.trace(*net))
+    narrower, shares = Narrower(coupling), np.ones(coupling.classes.count)
+    first = narrower.of(Shares(coupling, shares))
+    assert narrower.of(Shares(coupling, shares)) is first and len(asked) == 1
+    shares[np.concatenate(coupling.families.lists)] = 0.5
+    assert narrower.of(Shares(coupling, shares)) is not first and len(asked) == 2
+
+
+def test_a_choice_that_fits_takes_one_trace():
+    net = torchvision.models.shufflenet_v2_x1_0().eval()
+    coupling, asked = counting(ts.trace(net, torch.randn(1, 3, 64, 64)))
+    found = choose(coupling, Wish(None, 0.5, None, ts.importance.l2), dict(net.named_parameters()))
+    assert len(found.cut.kept["stage2.1.branch2.0.weight"][0]) == 29
+    assert len(asked) == 1
+
+
+def test_nothing_gone_needs_no_order(net):
     net, x = net
-    coupling = ts.trace(net, x)
-    monkeypatch.setattr(alignment, "_again", None)
-    assert orders(coupling, Remains(coupling, np.zeros(coupling.classes.count, bool))) == {}
+    coupling = replace(ts.trace(net, x), again=None)
+    assert orders(Narrower(coupling), Remains(coupling, np.zeros(coupling.classes.count, bool))) == {}
 
 
 def test_what_can_not_be_aligned_goes_row_by_row_alike():
@@ -278,7 +304,7 @@ def test_a_model_that_fails_when_it_is_narrower():
 
     coupling = ts.trace(Picky().eval(), torch.randn(2, 3, 4, 4))
     with pytest.raises(Unaligned, match="sixteen, please"):
-        left_of_each(coupling, [(coupling.families.lists, 0.5)])
+        left_of_each(Narrower(coupling), [(coupling.families.lists, 0.5)])
 
 
 def test_check_holds_shuffles_against_zeros(net):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from torchsurgery.coupling.adjusting import adjusted
+from torchsurgery.coupling.adjusting import Demands
 from torchsurgery.coupling.atoms import NOWHERE
 from torchsurgery.coupling.integers import Attribute, Integers, Site, Traced, Unsolved, evaluate, in_words, laid_into
 
@@ -55,14 +55,14 @@ def solved(*sites, integers, left):
     """New attributes for expressions that are the sizes of axes of which so many entries are left."""
     for number, expression in enumerate(sites):
         integers.sites.append(Site(expression, np.array([number + 1]), NOWHERE))
-    return adjusted(integers, lambda axis: left[int(axis[0]) - 1])
+    return Demands(integers).met(lambda axis: left[int(axis[0]) - 1])
 
 
 def test_direct():
     integers = Integers()
     heads = integers.attribute("a", "heads", 4)
     assert solved(heads.expression, integers=integers, left=[2]) == {Attribute("a", "heads"): 2}
-    assert adjusted(Integers(), len) == {}
+    assert Demands(Integers()).met(len) == {}
 
 
 def test_one_unknown_of_a_product():

@@ -192,11 +192,13 @@ class ByAmount(Choice):
         return sorted(range(1, self._most(bundle) + 1), key=lambda other: abs(other - number))[:_MOST_TRIES]
 
     def _share_out(self, wanted: Iterable[tuple[Bundle, int]]) -> None:
-        """Find out how many of each family are left, for several bundles at once."""
-        new = [(b, n) for b, n in wanted if b.is_shared_out and n > 0 and (b.number, n) not in self.shared_out]
+        """Find out how many of each family are left, for several bundles at once; where none needs that, nothing is."""
+        going = [(bundle, number) for bundle, number in wanted if number > 0]
+        new = [(b, n) for b, n in going if b.is_shared_out and (b.number, n) not in self.shared_out]
         if not new:
             return
-        left = left_of_each(self.coupling, [(b.families, 1 - n / b.size) for b, n in new])
+        # With those that need not be asked about it is mostly the model that comes out, and one trace does for both.
+        left = left_of_each(self.narrower, [(b.families, 1 - n / b.size) for b, n in going])
         self.shared_out.update({(bundle.number, number): left for bundle, number in new})
 
     def _bundle_scores(self, bundle: Bundle) -> Scores:

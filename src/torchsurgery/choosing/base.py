@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from ..coupling.alignment import orders
+from ..coupling.alignment import Narrower, orders
 from ..coupling.atoms import Axis
 from ..coupling.bundles import Bundle, Bundles
 from ..coupling.cuts import Cut, Remains, factors
@@ -43,7 +43,7 @@ class Choice:
     def __init__(self, coupling: Coupling, wish: Wish, tensors: Mapping[str, Tensor]) -> None:
         self.coupling, self.wish, self.tensors = coupling, wish, tensors
         self.classes, self.families = coupling.classes, coupling.families
-        self.bundles = Bundles(coupling)
+        self.bundles, self.narrower = Bundles(coupling), Narrower(coupling)
         self.left: dict[str, str] = {}
         self.trials = _MOST_TRIALS
         self._last: Remains | None = None
@@ -58,7 +58,7 @@ class Choice:
         """
         dead = self.repaired(self.chosen(), free=self.wish.layers is None)
         remains = self.remains(dead)
-        return Chosen(remains.cut(self.left, orders(self.coupling, remains)), dead, self.coupling)
+        return Chosen(remains.cut(self.left, orders(self.narrower, remains)), dead, self.coupling)
 
     def remains(self, dead: Flags) -> Remains:
         """What is left when these die; of the same ones it is not worked out twice in a row."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from .atoms import Axis, Where
 from .integers import Attribute, Expression, Integers, Length, Unsolved, evaluate, names_in
@@ -10,52 +11,72 @@ from .integers import Attribute, Expression, Integers, Length, Unsolved, evaluat
 Count = Callable[[Axis], int]
 
 
-def adjusted(integers: Integers, count: Count) -> dict[Attribute, int]:
-    """Each attribute that must change, with its new value.
+@dataclass(frozen=True, eq=False, slots=True)
+class Demand:
+    """An integer in the code that must be the number of entries of an axis.
 
-    Args:
-        integers: What was seen of the model's integers.
-        count: How many entries of an axis are left.
-
-    Raises:
-        Unsolved: if no value does; what it names must keep its size then.
+    Attributes:
+        names: The attributes that it is computed from, each once.
     """
-    return _Adjustment(integers, count).run()
+
+    expression: Expression
+    axis: Axis
+    where: Where
+    names: tuple[Attribute, ...]
+
+
+class Demands:
+    """All that a model's code demands of its integers; what doesn't depend on the numbers of entries is read once."""
+
+    def __init__(self, integers: Integers) -> None:
+        self.integers = integers
+        self.all = [Demand(s.expression, s.axis, s.where, _attributes_in(s.expression)) for s in integers.sites]
+        self.lengths = [(Length(number), axis) for number, axis in enumerate(integers.lengths)]
+        # The others are known once the axes are counted.
+        self.computed = [i for i, d in enumerate(self.all) if d.names and not isinstance(d.expression, Attribute)]
+
+    def met(self, count: Count) -> dict[Attribute, int]:
+        """Each attribute that must change, with its new value.
+
+        Args:
+            count: How many entries of an axis are left.
+
+        Raises:
+            Unsolved: if no value does; what it names must keep its size then.
+        """
+        return _Adjustment(self, count).run()
+
+
+def _attributes_in(expression: Expression) -> tuple[Attribute, ...]:
+    return tuple(dict.fromkeys(name for name in names_in(expression) if isinstance(name, Attribute)))
 
 
 class _Adjustment:
-    def __init__(self, integers: Integers, count: Count) -> None:
-        self.integers, self.count = integers, count
-        self.known: dict[Attribute | Length, int] = {Length(i): count(axis) for i, axis in enumerate(integers.lengths)}
-        self.said: dict[Attribute, list[Axis]] = {}
+    def __init__(self, demands: Demands, count: Count) -> None:
+        self.demands, self.integers = demands, demands.integers
+        self.wanted = [count(demand.axis) for demand in demands.all]
+        self.known: dict[Attribute | Length, int] = {length: count(axis) for length, axis in demands.lengths}
 
     def run(self) -> dict[Attribute, int]:
-        demands = list(self._demands())
-        self._take_direct(demands)
-        while any(self._solve(demand, 1) for demand in demands if self._unknown(demand[0])):
-            pass
-        while any(self._solve(demand, 2) for demand in demands if self._unknown(demand[0])):
-            pass
-        self._keep_the_rest()
-        for expression, wanted, axis, where in demands:
-            if evaluate(expression, self.known) != wanted:
-                raise Unsolved(self._involved(expression, axis), where, expression)
+        self._take_direct()
+        for most in (1, 2):
+            while any(self._solve(number, most) for number in self.demands.computed):
+                pass
         before = self.integers.attributes
+        for name, value in before.items():  # what nothing determines stays what it is
+            self.known.setdefault(name, value)
+        for demand, wanted in zip(self.demands.all, self.wanted, strict=True):
+            if evaluate(demand.expression, self.known) != wanted:
+                raise Unsolved(self._involved(demand), demand.where, demand.expression)
         return {
             name: value for name, value in self.known.items() if isinstance(name, Attribute) and value != before[name]
         }
 
-    def _demands(self) -> Iterator[tuple[Expression, int, Axis | None, Where]]:
-        for site in self.integers.sites:
-            yield site.expression, self.count(site.axis), site.axis, site.where
-
-    def _take_direct(self, demands: list[tuple[Expression, int, Axis | None, Where]]) -> None:
+    def _take_direct(self) -> None:
         """Attributes that are themselves given as a size; equal ones are compared afterwards."""
-        for expression, wanted, axis, _ in demands:
-            if isinstance(expression, Attribute):
-                self.known.setdefault(expression, wanted)
-                if axis is not None:
-                    self.said.setdefault(expression, []).append(axis)
+        for demand, wanted in zip(self.demands.all, self.wanted, strict=True):
+            if isinstance(demand.expression, Attribute):
+                self.known.setdefault(demand.expression, wanted)
         for one, other in self.integers.equations:
             self._equate(one, other)
             self._equate(other, one)
@@ -66,32 +87,28 @@ class _Adjustment:
             if value is not None:
                 self.known[one] = value
 
-    def _unknown(self, expression: Expression) -> list[Attribute]:
-        return [n for n in dict.fromkeys(names_in(expression)) if isinstance(n, Attribute) and n not in self.known]
-
-    def _solve(self, demand: tuple[Expression, int, Axis | None, Where], most: int) -> bool:
+    def _solve(self, number: int, most: int) -> bool:
         """Find one unknown of an expression that has at most `most` of them; answers whether it did."""
-        expression, wanted, _, _ = demand
-        before = self.integers.attributes
-        # Of several the largest: a width rather than a number of parts.
-        unknown = sorted(self._unknown(expression), key=lambda name: -before[name])
+        demand, wanted, before = self.demands.all[number], self.wanted[number], self.integers.attributes
+        unknown = [name for name in demand.names if name not in self.known]
         if not unknown or len(unknown) > most:
             return False
+        # Of several the largest: a width rather than a number of parts.
+        first = max(unknown, key=lambda name: before[name])
         known: dict[Attribute | Length, int] = {**{name: before[name] for name in unknown}, **self.known}
-        first = unknown[0]
         for value in (before[first], *range(1, 4 * max(wanted, before[first]) + 1)):
-            if evaluate(expression, {**known, first: value}) == wanted:
+            known[first] = value
+            if evaluate(demand.expression, known) == wanted:
                 self.known[first] = value
                 return True
         return False
 
-    def _keep_the_rest(self) -> None:
-        """Attributes that nothing determines stay what they are."""
-        for name, value in self.integers.attributes.items():
-            self.known.setdefault(name, value)
-
-    def _involved(self, expression: Expression, axis: Axis | None) -> list[Axis]:
-        axes = [] if axis is None else [axis]
-        for name in names_in(expression):
-            axes += [self.integers.lengths[name.number]] if isinstance(name, Length) else self.said.get(name, [])
+    def _involved(self, demand: Demand) -> list[Axis]:
+        """The axis itself, those of the lengths in its expression, and those whose size its attributes are given as."""
+        axes = [demand.axis]
+        for name in names_in(demand.expression):
+            if isinstance(name, Length):
+                axes.append(self.integers.lengths[name.number])
+            else:
+                axes += [other.axis for other in self.demands.all if other.expression == name]
         return axes

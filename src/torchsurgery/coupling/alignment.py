@@ -8,7 +8,7 @@ which the narrower model brings them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,11 @@ import numpy.typing as npt
 from ..errors import TraceError
 from ..origins import Entries
 from .atoms import Axis
-from .cuts import Numbers, Remains
+from .cuts import Numbers, Remains, widths_of
 from .families import Families
 from .groups import Coupling
-from .integers import Unsolved
+from .integers import Unsolved, Widths
+from .solving import Classes
 
 # Parameter or buffer → axis → the old entries that it has then, in order.
 Orders = dict[str, dict[int, Entries]]
@@ -45,21 +46,50 @@ class Shares(Numbers):
         return round(left)
 
 
-def left_of_each(coupling: Coupling, bundles: Sequence[tuple[Sequence[Axis], float]]) -> Mapping[int, int]:
+class Narrower:
+    """A model traced as if it were narrower.
+
+    Attributes:
+        coupling: The model as it is.
+    """
+
+    def __init__(self, coupling: Coupling) -> None:
+        self.coupling = coupling
+        self._last: tuple[Widths, Coupling] | None = None
+
+    def of(self, numbers: Numbers) -> Coupling:
+        """With these numbers of entries; where those are asked for that were asked for last, it is not traced again.
+
+        Raises:
+            Unaligned: if it can't be.
+        """
+        if self.coupling.again is None:
+            raise Unaligned("the model can't be traced as if it were narrower")
+        try:
+            widths = widths_of(self.coupling.record, numbers)
+            if self._last is None or self._last[0] != widths:
+                self._last = widths, self.coupling.again(numbers)
+        except (TraceError, Unsolved) as error:
+            raise Unaligned(str(error)) from error
+        return self._last[1]
+
+
+def left_of_each(narrower: Narrower, bundles: Sequence[tuple[Sequence[Axis], float]]) -> Mapping[int, int]:
     """How many channels of each family are left, by the first class of the family.
 
     Args:
-        coupling: The traced model.
+        narrower: The traced model.
         bundles: Families that lose channels together, and which share of them is left.
 
     Raises:
         Unaligned: if it can't be told.
     """
+    coupling = narrower.coupling
     share = np.ones(coupling.classes.count)
     for families, part in bundles:
         share[np.concatenate(list(families))] = part
     share[0] = 1.0
-    narrow = _again(coupling, Shares(coupling, share)).families
+    narrow = narrower.of(Shares(coupling, share)).families
     known = dict(_pairs(coupling.families, narrow))
     if len(narrow.lists) > sum(new is not None for new in known.values()):
         raise Unaligned("the narrower model has other families")
@@ -74,29 +104,41 @@ def left_of_each(coupling: Coupling, bundles: Sequence[tuple[Sequence[Axis], flo
     return found
 
 
-def orders(coupling: Coupling, remains: Remains) -> Orders:
+def orders(narrower: Narrower, remains: Remains) -> Orders:
     """The order of what is left of each axis that a shuffle has to do with.
 
     Raises:
         Unaligned: if the narrower model is not the old one with channels left out.
     """
+    coupling = narrower.coupling
     turned = [rows.split.whole for rows in coupling.rows if rows.split.is_turned]
     touched = [axis for axis in turned if not remains.flags(axis).all()]
     if not touched:
         return {}
-    narrow = _again(coupling, remains)
-    was = _was(coupling.families, narrow.families, remains)
     channels = coupling.classes.primes_of(coupling.classes.of(np.concatenate(touched)))
     found: Orders = {}
-    for place in coupling.families.reached(channels):
+    for place, taken in _taken_at(coupling.families.reached(channels), coupling, narrower.of(remains), remains):
         leaf, dim = coupling.families.uses.places[place]
-        old = _keys(coupling, coupling.leaf_axis(leaf, dim), np.arange(coupling.classes.count))
-        new = _keys(narrow, narrow.leaf_axis(leaf, dim), was)
-        taken = _taken(old, new)
         is_unrolled = (leaf, dim) in coupling.unrolled
         length = len(coupling.record.leaves[leaf][dim])
         found.setdefault(leaf, {})[dim] = _in_blocks(taken, length) if is_unrolled else tuple(taken.tolist())
     return found
+
+
+def _taken_at(
+    places: Sequence[int], coupling: Coupling, narrow: Coupling, remains: Remains
+) -> Iterator[tuple[int, Axis]]:
+    """For some axes of tensors the old entries that they have in the narrower model, in order."""
+    was = _was(coupling.families, narrow.families, remains)
+    same = np.arange(coupling.classes.count)
+    old, new, known = coupling.families.uses, narrow.families.uses, dict[tuple[int, int], Axis]()
+    for place in places:
+        # Most axes are of the same classes as others, before and after.
+        lists = int(old.list_of[place]), int(new.list_of[place])
+        if lists not in known:
+            before = _keys(coupling.classes, old.lists[lists[0]], same)
+            known[lists] = _taken(before, _keys(narrow.classes, new.lists[lists[1]], was))
+        yield place, known[lists]
 
 
 def _in_blocks(taken: Axis, length: int) -> Entries:
@@ -106,15 +148,6 @@ def _in_blocks(taken: Axis, length: int) -> Entries:
     if not _in_runs(blocks) or len({len(entries) for entries in lists}) > 1:
         raise Unaligned("a group takes channels of another one")
     return lists[0] if len(set(lists)) == 1 else tuple(lists)
-
-
-def _again(coupling: Coupling, numbers: Numbers) -> Coupling:
-    if coupling.again is None:
-        raise Unaligned("the model can't be traced as if it were narrower")
-    try:
-        return coupling.again(numbers)
-    except (TraceError, Unsolved) as error:
-        raise Unaligned(str(error)) from error
 
 
 def _pairs(old: Families, new: Families) -> list[tuple[int, int | None]]:
@@ -150,18 +183,12 @@ def _was(old: Families, new: Families, remains: Remains) -> Axis:
     return was
 
 
-def _keys(coupling: Coupling, axis: Axis, was: Axis) -> Axis:
-    """For each entry the old prime classes that it depends on, in order, filled up with 0."""
-    classes = coupling.classes
-    row = np.full(classes.count, -1, np.int64)
-    row[classes.whole] = np.arange(len(classes.whole))
-    labels = classes.of(axis)
-    width = max(1, classes.primes.shape[1] if len(classes.whole) else 1)
-    keys = np.zeros((len(axis), width), np.int64)
+def _keys(classes: Classes, labels: Axis, was: Axis) -> Axis:
+    """For each entry, given its class, the old prime classes that it depends on, in order, filled up with 0."""
+    keys = np.zeros((len(labels), max(1, classes.primes.shape[1])), np.int64)
     keys[:, 0] = labels
-    deep = row[labels] >= 0
-    if deep.any():
-        keys[deep] = classes.primes[row[labels[deep]]]
+    row = classes.row_of[labels]
+    keys[row >= 0] = classes.primes[row[row >= 0]]
     return np.sort(np.where(keys > 0, was[keys], 0), 1)[:, ::-1]
 
 
@@ -172,8 +199,7 @@ def _taken(old: Axis, new: Axis) -> Axis:
     # What stays for good can't be told apart, nor what has no counterpart.
     if (both[:, 0] == 0).any() or (both < 0).any():
         raise Unaligned("entries that can't be told apart, or are others than before")
-    _, numbers = np.unique(both, axis=0, return_inverse=True)
-    before, after = np.split(numbers.reshape(-1), [len(old)])
+    before, after = np.split(_row_numbers(both), [len(old)])
     left = np.nonzero(np.isin(before, after))[0]
     if not (_in_runs(before) and _in_runs(after)):
         raise Unaligned("one channel at several places")
@@ -183,6 +209,15 @@ def _taken(old: Axis, new: Axis) -> Axis:
     taken = np.empty(len(new), np.int64)
     taken[theirs] = left[mine]
     return taken
+
+
+def _row_numbers(rows: Axis) -> Axis:
+    """One number for each row, the same for equal ones. `np.unique` of rows compares bytes, which takes far longer."""
+    number = rows[:, 0]
+    for column in rows.T[1:]:
+        if column.any():
+            number = np.unique(number, return_inverse=True)[1] * (column.max() + 1) + column
+    return number
 
 
 def _in_runs(numbers: Axis) -> bool:

@@ -10,7 +10,6 @@ from functools import cached_property
 import numpy as np
 
 from ..origins import Entries
-from .adjusting import adjusted
 from .atoms import Axis, Where
 from .groups import Coupling
 from .integers import Attribute, Length, Widths, names_in
@@ -56,7 +55,7 @@ class Numbers(ABC):
         Raises:
             Unsolved: if there is no value for one of them.
         """
-        return adjusted(self.coupling.record.integers, self.count)
+        return self.coupling.demands.met(self.count)
 
     def params(self, names: frozenset[str]) -> int:
         """How many entries the named leaves have."""

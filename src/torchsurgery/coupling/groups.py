@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import markup
 from ..errors import CouplingError, SelectionError
+from .adjusting import Demands
 from .atoms import Axis, Reason, Where
 from .families import Families
 from .paths import Paths
@@ -139,6 +140,11 @@ class Coupling:
     def families(self) -> Families:
         """Prime classes by the role that they play."""
         return Families(self.record, self.classes, self.balanced, self.unrolled)
+
+    @cached_property
+    def demands(self) -> Demands:
+        """What the model's code demands of its integers."""
+        return Demands(self.record.integers)
 
     @cached_property
     def balanced(self) -> list[Sequence[Axis]]:

@@ -297,14 +297,12 @@ def in_words(expression: Expression) -> str:
 
 def evaluate(expression: Expression, known: Mapping[Attribute | Length, int]) -> int | None:
     """The value of an expression; None where it depends on something that is not known."""
-    if isinstance(expression, Attribute | Length):
-        return known.get(expression)
     if isinstance(expression, Term):
         one, other = evaluate(expression.one, known), evaluate(expression.other, known)
         if one is None or other is None or (other == 0 and expression.function in ("floordiv", "mod")):
             return None
         return _FUNCTIONS[expression.function](one, other)
-    return expression
+    return expression if isinstance(expression, int) else known.get(expression)
 
 
 def names_in(expression: Expression) -> Iterator[Attribute | Length]:
