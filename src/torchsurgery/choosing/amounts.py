@@ -140,7 +140,7 @@ class ByAmount(Choice):
             return self._ranked(chosen, float(amount or 0.0))
         numbers = [(bundle, self._removable(bundle, amount)) for bundle in chosen]
         with suppress(Unaligned):
-            self._share_out(numbers)
+            self._share_out([(bundle, self._likely(bundle, number)) for bundle, number in numbers])
         dead = np.zeros(self.classes.count, bool)
         for bundle, number in numbers:
             dead[self.lowest(bundle, number)] = True
@@ -184,6 +184,13 @@ class ByAmount(Choice):
                 continue
             return self.shared_out.setdefault((bundle.number, number), self.shared_out[bundle.number, other])
         raise Unaligned(f"{number} of {bundle.size} channels can't be shared out")
+
+    def _likely(self, bundle: Bundle, number: int) -> int:
+        """The number to be tried first: the nearest that can't be ruled out without a trace."""
+        if number <= 0 or not bundle.is_shared_out:
+            return number
+        near = self._near(bundle, number)
+        return next((n for n in near if not self.narrower.rules_out([(bundle.families, 1 - n / bundle.size)])), number)
 
     def _near(self, bundle: Bundle, number: int) -> list[int]:
         """The numbers to be tried: that one alone where it was asked for."""

@@ -19,7 +19,8 @@ Files:
     tracing.py       trace()
     families.py, groups.py, paths.py   the answer: groups, and why
     rows.py          divisions of axes whose rows may lose entries of their own
-    bundles.py       families that must lose the same number of channels, alignment.py how many where it is a shuffle's
+    bundles.py       families that must lose the same number of channels, alignment.py how many where it is a shuffle's,
+                     foreseeing.py which numbers it can't be
     cuts.py          what is left when some channels go; copies.py what comes of several, tokens.py of further ones
     certificate.py   proof that an altered model is what a cut says; ties.py tells who goes along
 """

@@ -9,6 +9,8 @@ which the narrower model brings them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +20,15 @@ from ..origins import Entries
 from .atoms import Axis
 from .cuts import Numbers, Remains, widths_of
 from .families import Families
+from .foreseeing import Foresight
 from .groups import Coupling
 from .integers import Unsolved, Widths
 from .solving import Classes
 
 # Parameter or buffer → axis → the old entries that it has then, in order.
 Orders = dict[str, dict[int, Entries]]
+# Families that lose channels together, and which share of them is left.
+Parts: TypeAlias = "Sequence[tuple[Sequence[Axis], float]]"
 
 
 class Unaligned(Exception):
@@ -57,6 +62,14 @@ class Narrower:
         self.coupling = coupling
         self._last: tuple[Widths, Coupling] | None = None
 
+    def rules_out(self, parts: Parts) -> bool:
+        """Whether it can be told without a trace that the narrower model would not be this one."""
+        return self._foresight.brings_others(_shares(self.coupling, parts))
+
+    @cached_property
+    def _foresight(self) -> Foresight:
+        return Foresight(self.coupling)
+
     def of(self, numbers: Numbers) -> Coupling:
         """With these numbers of entries; where those are asked for that were asked for last, it is not traced again.
 
@@ -74,27 +87,34 @@ class Narrower:
         return self._last[1]
 
 
-def left_of_each(narrower: Narrower, bundles: Sequence[tuple[Sequence[Axis], float]]) -> Mapping[int, int]:
+def _shares(coupling: Coupling, parts: Parts) -> npt.NDArray[np.float64]:
+    """For each class which share of its family is left."""
+    share = np.ones(coupling.classes.count)
+    for families, part in parts:
+        share[np.concatenate(list(families))] = part
+    share[0] = 1.0
+    return share
+
+
+def left_of_each(narrower: Narrower, parts: Parts) -> Mapping[int, int]:
     """How many channels of each family are left, by the first class of the family.
 
     Args:
         narrower: The traced model.
-        bundles: Families that lose channels together, and which share of them is left.
+        parts: Families that lose channels together, and which share of them is left.
 
     Raises:
         Unaligned: if it can't be told.
     """
     coupling = narrower.coupling
-    share = np.ones(coupling.classes.count)
-    for families, part in bundles:
-        share[np.concatenate(list(families))] = part
-    share[0] = 1.0
-    narrow = narrower.of(Shares(coupling, share)).families
+    if narrower.rules_out(parts):
+        raise Unaligned("the narrower model has other families, as its shuffles tell")
+    narrow = narrower.of(Shares(coupling, _shares(coupling, parts))).families
     known = dict(_pairs(coupling.families, narrow))
     if len(narrow.lists) > sum(new is not None for new in known.values()):
         raise Unaligned("the narrower model has other families")
     found = {}
-    for families, _ in bundles:
+    for families, _ in parts:
         for members in families:
             new = known.get(int(coupling.families.number[members[0]]), -1)
             left = 0 if new is None else len(narrow.lists[new])
