@@ -499,3 +499,62 @@ def test_heads_of_two_scales_go_with_the_groups_between_them():
     # Head 0 of both scales: six rows of each convolution, and two channels of each half of what is joined.
     assert (tuple(range(6)), tuple(range(6)), (0, 1, 8, 9)) in found
     assert (tuple(range(18, 24)), tuple(range(18, 24)), (6, 7, 14, 15)) in found
+
+
+class Deciding(nn.Module):
+    """Goes one of two ways, as its values have it; a loop waits for what comes to be true once only."""
+
+    def __init__(self, loops=False):
+        super().__init__()
+        self.a, self.up, self.down, self.out = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+        self.loops = loops
+
+    def forward(self, x):
+        x = self.a(x)
+        while self.loops:
+            if x.sum() == x.sum():
+                break
+        return self.out(self.up(x) if x.sum() > 0 else self.down(x))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_way_that_values_do_not_take_is_followed_too(seed):
+    torch.manual_seed(seed)
+    net, x = Deciding(), torch.randn(2, 6)
+    coupling = ts.trace(net, x)
+    assert not coupling.unseen
+    assert set(coupling.group("a").taking) == {"up", "down"}
+    assert "decide by values" in str(coupling)
+    ts.prune(net, amount=0.5, example_inputs=x)
+    assert net.up.weight.shape == net.down.weight.shape == (4, 4)
+    assert net(x).shape == net(-x).shape == (2, 3)
+
+
+def test_a_loop_that_waits_for_values_ends():
+    coupling = ts.trace(Deciding(loops=True), torch.randn(2, 6))
+    assert len(coupling.unseen) == 1
+    assert "not run" in str(coupling)
+
+
+class Further(nn.Module):
+    """Has a further answer in train."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.aux = nn.Linear(6, 8), nn.Linear(8, 3), nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = self.a(x)
+        return (self.b(x), self.aux(x)) if self.training else self.b(x)
+
+
+def test_multiplications_are_those_of_the_mode_that_the_model_is_in():
+    net, x = Further().eval(), torch.randn(1, 6)
+    coupling = ts.trace(net, x)
+    assert coupling.modes == ("eval", "train")
+    assert (
+        sum(constant * int(np.prod(list(map(len, axes)))) for constant, axes in coupling.record.work) == 6 * 8 + 8 * 3
+    )
+    done = ts.prune(net, macs=50, example_inputs=x)
+    assert net.a.out_features == 5
+    done.undo()

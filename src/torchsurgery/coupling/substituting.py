@@ -225,6 +225,7 @@ def run(
     on_meta: bool,
     flipped: bool,
     see: Callable[[Any, Operations], None],
+    contrary: bool = False,
 ) -> None:
     """Run the model once, without computing, and leave it as it was.
 
@@ -236,8 +237,9 @@ def run(
         on_meta: Whether floating-point tensors are on meta.
         flipped: Whether to run in train where the model is in eval, and the other way round.
         see: Is given the output, before anything is put back.
+        contrary: Whether to have the code go the other way wherever values decide.
     """
-    operations = Operations(record, on_meta)
+    operations = Operations(record, on_meta, contrary)
     with kept(names, record), plain_kernels(), torch.inference_mode():
         for module in names:
             if is_plain_attention(module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import torch
@@ -76,6 +77,9 @@ def _traced(
     # What only the other mode runs, such as an auxiliary head, needs its channels, too.
     if _unseen(record) and _other_mode(model, names, record, given, outputs):
         modes.append("eval" if model.training else "train")
+    # And so does what other values would have run.
+    if record.deciding and _unseen(record):
+        _once_more(model, names, record, given, outputs, on_meta=not record.computed, contrary=True)
     alike = follow_siblings(model, record)
     follow_protocols(names, record)
     unseen = tuple(_unseen(record))
@@ -176,19 +180,38 @@ def _other_mode(
     model: nn.Module, names: dict[nn.Module, str], record: Record, given: Arguments, outputs: Choice
 ) -> bool:
     """Run in train what is in eval and the other way round; answers whether that showed more of the model."""
-    ledger, seen, answers = record.ledger, set(record.touched), list(record.answers)
     # Batch norms in train refuse one value a channel, so that one image may be too few.
-    for copies in (1, 2):
-        marks = len(ledger.ties), len(ledger.products), len(ledger.frozen)
-        try:
-            _pass(model, names, record, given, outputs, on_meta=True, flipped=True, copies=copies)
-            break
-        except Exception:
-            # It can't be run so, as a detector without targets: what it would need isn't known.
-            del ledger.ties[marks[0] :], ledger.frozen[marks[2] :]
-            record.touched &= seen
+    return any(
+        _once_more(model, names, record, given, outputs, on_meta=True, flipped=True, copies=copies) for copies in (1, 2)
+    )
+
+
+def _once_more(
+    model: nn.Module, names: dict[nn.Module, str], record: Record, given: Arguments, outputs: Choice, **how: Any
+) -> bool:
+    """Gather what holds on another way through the model; answers whether it could be run so, and showed more of it."""
+    seen, answers, work = set(record.touched), list(record.answers), len(record.work)
+    gathered = tuple(_gathered(record))
+    marks = [len(one) for one in gathered]
+    done = False
+    # It may not run so, as a detector without targets in train: what it would need then isn't known.
+    with suppress(Exception):
+        _pass(model, names, record, given, outputs, **how)
+        done = bool(record.touched - seen)
+    if not done:
+        for one, mark in zip(gathered, marks, strict=True):
+            del one[mark:]
+        record.touched &= seen
+    # Budgets are of what the model answers with on these inputs.
     record.answers = answers
-    return bool(record.touched - seen)
+    del record.work[work:]
+    return done
+
+
+def _gathered(record: Record) -> Iterator[list[Any]]:
+    """What says something about the model: sums and products of themselves ask for nothing."""
+    yield from (record.ledger.ties, record.ledger.frozen, record.balanced, record.apart, record.mixing)
+    yield from (record.integers.sites, record.integers.equations)
 
 
 def _pass(
@@ -201,6 +224,7 @@ def _pass(
     on_meta: bool,
     flipped: bool = False,
     copies: int = 1,
+    contrary: bool = False,
 ) -> None:
     def stand(value: Any) -> Any:
         if not isinstance(value, Tensor):
@@ -217,7 +241,7 @@ def _pass(
     def see(output: Any, operations: Operations) -> None:
         _freeze_output(outputs(output) if outputs is not None else output, record, type(model).__name__)
 
-    run(model, names, record, (args, kwargs), on_meta, flipped, see)
+    run(model, names, record, (args, kwargs), on_meta, flipped, see, contrary)
 
 
 def _freeze_output(output: Any, record: Record, model: str) -> None:

@@ -34,6 +34,7 @@ _TELLING = words(
 )
 # And these are what an `if` of the code asks, if the tensor says true or false.
 _DECIDING = words("_local_scalar_dense item is_nonzero")
+_MOST_DECISIONS = 1000
 
 
 class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -42,13 +43,15 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     Attributes:
         record: What is gathered.
         on_meta: Whether floating-point tensors are on meta; else all is computed.
+        contrary: Whether the code is told the contrary wherever it asks whether something is true.
         stack: The names of the modules whose forward is running.
         innermost: The module to blame for a failure.
     """
 
-    def __init__(self, record: Record, on_meta: bool) -> None:
+    def __init__(self, record: Record, on_meta: bool, contrary: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.record, self.on_meta = record, on_meta
+        self.contrary, self._decisions = contrary, 0
         self.stack: list[str] = [""]
         self.innermost = ""
         self._known: dict[int, Known] = {}
@@ -67,6 +70,8 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if known.tells:
             if known.name in _DECIDING and args and args[0].dtype is torch.bool:
                 self.record.deciding.setdefault(self.stack[-1])
+                if self.contrary:
+                    return self._contrary(op(*args, **kwargs))
             return op(*args, **kwargs)
         if known.composite:
             with self:
@@ -74,6 +79,13 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if result is not NotImplemented:
                 return result
         return self._follow(op, known, args, kwargs)
+
+    def _contrary(self, answer: Any) -> bool:
+        """The other answer, so that the code goes the other way; a loop that waits for the right one ends here."""
+        self._decisions += 1
+        if self._decisions > _MOST_DECISIONS:
+            raise RuntimeError("the code goes round in a circle")
+        return not answer
 
     def _follow(self, op: Any, known: Known, args: Any, kwargs: Any) -> Any:
         self.record.ledger.where = Where(known.name, self.stack[-1])
