@@ -172,6 +172,14 @@ def test_senseless(given, message, ids):
     assert portrait(net) == before
 
 
+def test_what_counts_no_tokens(ids):
+    net = nn.Sequential(nn.Embedding(11, 6), nn.Linear(6, 8), nn.Linear(8, 3))
+    before = portrait(net)
+    with pytest.raises(ts.CouplingError, match="cannot add tokens to 1: its channels count none"):
+        ts.widen(net, "1", tokens=20, example_inputs=ids)
+    assert portrait(net) == before
+
+
 def test_number_in_the_code_that_does_not_follow(ids):
     class Stubborn(Language):
         def forward(self, ids):

@@ -144,6 +144,7 @@ def test_head_width_changes_the_scale():
         ({"width": 16, "tokens": 16}, "one of width and tokens="),
         ({"width": 16, "rows": torch.zeros(1)}, "rows= are what new tokens begin as"),
         ({"width": 16, "noise": -1.0}, "noise must be zero or more"),
+        ({"width": 16, "noise": "little"}, "noise must be zero or more"),
         ({"width": 16, "noise": float("nan")}, "noise must be zero or more"),
         ({"width": 16, "example_inputs": None}, "needs example_inputs"),
     ],

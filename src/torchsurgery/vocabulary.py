@@ -67,6 +67,13 @@ def _further(
         now = len(coupling.leaf_axis(*place))
         if now < 2:
             raise CouplingError(f"cannot add tokens to {name}: it has {now}.", name=name, way_out="replace it")
+        if (coupling.classes.of(coupling.leaf_axis(*place)) > 0).any():
+            raise CouplingError(
+                f"cannot add tokens to {name}: its channels count none.",
+                "expected a table, or a layer that gives the model's output",
+                name=name,
+                way_out=f"to make it wider:  ts.widen(model, {name!r}, {asked.tokens}, example_inputs=x)",
+            )
         if asked.tokens <= now:
             raise CouplingError(
                 f"cannot widen {name} {now} → {asked.tokens} tokens: that is not more.",

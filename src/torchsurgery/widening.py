@@ -83,7 +83,8 @@ def refuse_senseless(asked: Asked) -> None:
             got=width,
             way_out="128 for a hundred and twenty-eight channels, 2.0 for twice as many",
         )
-    if not 0 <= asked.noise < float("inf"):
+    noise: Any = asked.noise
+    if not isinstance(noise, int | float) or not 0 <= noise < float("inf"):
         raise CouplingError(f"noise must be zero or more, got {asked.noise!r}.", got=asked.noise, way_out="noise=0.01")
 
 

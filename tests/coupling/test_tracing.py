@@ -558,3 +558,43 @@ def test_multiplications_are_those_of_the_mode_that_the_model_is_in():
     done = ts.prune(net, macs=50, example_inputs=x)
     assert net.a.out_features == 5
     done.undo()
+
+
+def test_a_layer_that_shares_its_weight_says_whose_it_is():
+    net = nn.Sequential(nn.Embedding(11, 6), nn.Linear(6, 11, bias=False))
+    net[1].weight = net[0].weight
+    coupling = ts.trace(net, torch.zeros(2, 5, dtype=torch.long))
+    with pytest.raises(ts.SelectionError, match=r"1 has no output channels of its own: it shares 0\.weight") as raised:
+        coupling.group("1")
+    assert "group('0')" in raised.value.way_out
+    assert len(coupling.group("0")) == 6
+
+
+class Across(nn.Module):
+    """Attends to something else, by a projection of which each third is for itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.m, self.out = nn.Linear(6, 12), nn.MultiheadAttention(12, 4), nn.Linear(12, 3)
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.out(self.m(x, x.flip(0), x.flip(0))[0])
+
+
+def test_heads_of_a_projection_that_is_read_in_parts_go_by_name():
+    net, x = Across().double().eval(), torch.randn(5, 2, 6, dtype=torch.double)
+    assert ts.trace(net, x).why("m") == ()
+    answer = net(x)
+    done = ts.prune(net, "m", 0.5, example_inputs=x)
+    assert (net.m.num_heads, net.m.in_proj_weight.shape, net.first.out_features) == (2, (18, 12), 12)
+    assert "agree" in str(ts.check(net, x))
+    done.undo()
+    ts.widen(net, "m", 2.0, example_inputs=x)
+    torch.testing.assert_close(net(x), answer, rtol=0, atol=1e-12)
+
+
+def test_what_stays_because_of_the_input_says_so_in_a_sentence():
+    net = nn.Sequential(nn.Linear(4, 4))
+    coupling = ts.trace(net, torch.zeros(1, 4))
+    assert "these channels are the model's input, which keeps its width." in str(coupling.frozen("0", "in"))

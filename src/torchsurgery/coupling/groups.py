@@ -224,6 +224,13 @@ class Coupling:
         if found:
             # The tensor with most dimensions is the weight; a bias only has output channels.
             return max(found, key=lambda place: len(self.record.leaves[place[0]]))
+        tied = self.record.tied.get(name)
+        if tied is not None:
+            raise SelectionError(
+                f"{name} has no {axis}put channels of its own: it shares {tied}.",
+                name=name,
+                way_out=f"name the layer that this is of:  ts.trace(model, x).group({layer_of(tied)!r})",
+            )
         raise SelectionError(
             f"{name or 'the model'} has no {axis}put channels that this trace has seen.",
             f"it was traced in {' and '.join(self.modes)}; not run: {_listed(self.unseen) or 'nothing'}",
@@ -336,7 +343,7 @@ class Coupling:
 
 def in_words(reason: Reason) -> str:
     """A reason as a sentence."""
-    if "output" in reason.what:
+    if "output" in reason.what or reason.what == "the model's input":
         return f"these channels are {reason.what}, which keeps its width."
     return f"{reason}"
 

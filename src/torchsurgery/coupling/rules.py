@@ -84,6 +84,8 @@ class Record:
         counted: The id of a leaf's axis → the axis along which its layer's channels are counted, where that is another:
             the units of a recurrent layer behind its gates.
         balanced: Axes that must have equal numbers of entries: the parts of a `chunk`.
+        parts: The id of a run of a leaf's axis, as a projection of several has them → itself and that axis.
+        tied: A layer whose tensor is another's → the name of that tensor.
         apart: Axes that must not come to just so many entries, with the reason.
         instead: What the model is taken to be of, or None where it is taken as it is.
         computed: Whether the model was run for real, since it reads values.
@@ -107,6 +109,8 @@ class Record:
         self.counted: dict[int, Axis] = {}
         self.touched: set[str] = set()
         self.balanced: list[list[Axis]] = []
+        self.parts: dict[int, tuple[Axis, Axis]] = {}
+        self.tied: dict[str, str] = {}
         self.apart: list[tuple[Axis, int, str]] = []
         self.deciding: dict[str, None] = {}
         self.answers: list[list[Axis]] = []
@@ -248,7 +252,8 @@ class Call:
 
     def role(self, axis: Axis, role: str) -> None:
         """What an axis of a parameter is to its layer: "in", "out" or "both"."""
-        self.record.roles.setdefault(id(axis), role)
+        whole = self.record.parts.get(id(axis))
+        self.record.roles.setdefault(id(axis if whole is None else whole[1]), role)
 
     def mixes(self, axis: Axis, why: str) -> None:
         """The operation lets the entries of an axis influence each other."""

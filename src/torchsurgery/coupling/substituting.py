@@ -136,6 +136,8 @@ def lay_in_tensors(record: Record, names: Mapping[nn.Module, str], on_meta: bool
                     twin = seen[id(tensor)] = _leaf(record, leaf, tensor, on_meta)
                     if slots is module._parameters:
                         record.parameters.add(leaf)
+                elif slots is module._parameters:
+                    record.tied.setdefault(name, twin._coupling.leaf)  # type: ignore[attr-defined]
                 slots[key] = twin  # type: ignore[assignment]
 
 

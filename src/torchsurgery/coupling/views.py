@@ -207,6 +207,8 @@ def split(call: Call) -> None:
     for tensor in call.out:
         part = axes[dim][at : at + tensor.shape[dim]]
         parts.append(part)
+        if call.leaf(x) is not None:
+            call.record.parts[id(part)] = part, axes[dim]
         at += tensor.shape[dim]
         call.give(tensor, [*axes[:dim], part, *axes[dim + 1 :]])
     if is_fixed(axes[dim]) or len(parts) == 1:
