@@ -74,7 +74,7 @@ def as_used() -> Iterator[Subject]:
 
     yield from with_heads()
     yield from composed()
-    yield from of_timm(number=1)
+    yield from of_timm(number=1, most=4)
     yield from of_torchvision(small=False)
 
 
@@ -182,11 +182,12 @@ _KINDS = {
 }
 
 
-# --- timm: of every family, the smallest as far as names tell
+# --- timm: of every family, the smallest as far as names tell; or of each architecture in it, as far as names tell that
 
 _SMALLEST = re.split(
     " ", "test_ zepto atto femto pico nano xxtiny xtiny xxs xx_small _ti tiny xs mini small _s0 _b0 _t0 _m0 050 _s"
 )
+_LARGE = re.compile("large|huge|giant|_[0-9]+b_")
 _LARGE_IMAGES = re.compile(r"(384|448|512|336|1024)$")
 
 # Where names mislead: those with smaller images; and the number of blocks for what has only large ones.
@@ -198,13 +199,28 @@ _RATHER = {
 _DEPTH = {"deepseek_vit_412m": 2, "gemma4_vit_167m": 2, "qwen3_vit_88m": 2}
 
 
-def of_timm(number: int = 2) -> Iterator[Subject]:
+def of_timm(number: int = 2, most: int = 1) -> Iterator[Subject]:
+    """At most so many models of every family, each of another architecture."""
     import timm
 
     for module in timm.list_modules():
-        if names := timm.list_models(module=module):
-            name = _RATHER.get(module, min(names, key=_size_by_name))
+        for name in _of_family(module, timm.list_models(module=module))[:most]:
             yield Subject("timm", f"{module}: {name}", _timm(name), partial(_timm_images, number=number))
+
+
+def _of_family(module: str, names: list[str]) -> list[str]:
+    """The smallest of each architecture; the first is the smallest of all."""
+    names = sorted(names, key=_size_by_name)
+    first = [_RATHER[module]] if module in _RATHER else names[:1]
+    found: dict[str, str] = {}
+    for name in (*first, *(name for name in names if not _LARGE.search(name))):
+        found.setdefault(_architecture(name), name)
+    return list(found.values())
+
+
+def _architecture(name: str) -> str:
+    """The first word of a name: "seresnext" of "seresnext26d_32x4d"."""
+    return re.split(r"[^a-z]", name.removeprefix("test_"), maxsplit=1)[0]
 
 
 def _size_by_name(name: str) -> tuple[bool, int, int, str]:
