@@ -9,7 +9,7 @@ import pytest
 from torch import nn
 
 from torchsurgery.coupling.adjusting import Demands
-from torchsurgery.coupling.atoms import NOWHERE
+from torchsurgery.coupling.atoms import NOWHERE, Where
 from torchsurgery.coupling.integers import Attribute, Integers, Site, Traced, Unsolved, evaluate, in_words, laid_into
 
 
@@ -55,14 +55,26 @@ def solved(*sites, integers, left):
     """New attributes for expressions that are the sizes of axes of which so many entries are left."""
     for number, expression in enumerate(sites):
         integers.sites.append(Site(expression, np.array([number + 1]), NOWHERE))
-    return Demands(integers).met(lambda axis: left[int(axis[0]) - 1])
+    demands = Demands(integers)
+    return demands.met([left[int(axis[0]) - 1] for axis in demands.axes])
 
 
 def test_direct():
     integers = Integers()
     heads = integers.attribute("a", "heads", 4)
     assert solved(heads.expression, integers=integers, left=[2]) == {Attribute("a", "heads"): 2}
-    assert Demands(Integers()).met(len) == {}
+    assert Demands(Integers()).met([]) == {}
+
+
+def test_what_is_demanded_twice_is_read_once():
+    integers, axis = Integers(), np.array([1])
+    heads = integers.attribute("a", "heads", 4)
+    integers.sites += [Site(heads.expression, axis, Where("one", "a")), Site((heads * 2).expression, axis, NOWHERE)]
+    integers.sites += [Site(heads.expression, axis, Where("two", "a")), Site(heads.expression, np.array([1]), NOWHERE)]
+    demands = Demands(integers)
+    assert [demand.where.operation for demand in demands.all[::2]] == ["one", ""]
+    assert len(demands.all) == 3 and len(demands.axes) == 2
+    assert [demand.names for demand in demands.all] == [(Attribute("a", "heads"),)] * 3
 
 
 def test_one_unknown_of_a_product():

@@ -13,7 +13,6 @@ from ..coupling.atoms import Axis
 from ..coupling.bundles import Bundle, Bundles
 from ..coupling.cuts import Cut, Remains, factors
 from ..coupling.groups import Coupling, Group, layer_of
-from ..coupling.integers import Unsolved
 from ..coupling.solving import Flags
 from ..errors import CouplingError
 from .wish import Wish
@@ -149,14 +148,14 @@ class Choice:
         for parts in self.coupling.balanced:
             if len({remains.count(part) for part in parts}) > 1 and len({len(part) for part in parts}) == 1:
                 return list(parts), "the parts of a chunk must be of one size", self._name()
-        error = _unsolved(remains)
+        error = remains.unsolved
         if error is None:
             return None
         return error.axes, f"the code computes a size that can't follow: {error}", error.where.module
 
     def _recounted(self, dead: Flags, remains: Remains) -> Flags | None:
         """Another number of one bundle, as near as there is, with which sizes fit: heads · width is the stream."""
-        error = _unsolved(remains)
+        error = remains.unsolved
         if error is None:
             return None
         primes = self.classes.primes_of(np.concatenate([self.classes.of(axis) for axis in error.axes]))
@@ -169,7 +168,7 @@ class Choice:
                 trial: Flags = dead.copy()
                 trial[np.concatenate(bundle.families)] = False
                 trial[self.lowest(bundle, number)] = True
-                again = _unsolved(Remains(self.coupling, trial))
+                again = Remains(self.coupling, trial).unsolved
                 if again is None or again.where.module != error.where.module:
                     return trial
         return None
@@ -186,14 +185,6 @@ def _member(group: Group, name: str) -> str:
     """A layer of the group that is the named one or lies in it, one that gives its channels first; "" if none does."""
     layers = (*group.giving, *group.taking)
     return next((layer for layer in layers if f"{layer}.".startswith(f"{name}." if name else "")), "")
-
-
-def _unsolved(remains: Remains) -> Unsolved | None:
-    try:
-        remains.attributes()
-    except Unsolved as error:
-        return error
-    return None
 
 
 def unit_of(coupling: Coupling, bundle: Bundle, axis: Axis) -> int:

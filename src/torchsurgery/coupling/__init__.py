@@ -17,6 +17,7 @@ Files:
     protocols.py     integers that a model tells of itself, though its forward reads none of them
     vision.py        rules of torchvision's operations
     tracing.py       trace()
+    lists.py         what axes are of, those of the same classes once
     families.py, groups.py, paths.py   the answer: groups, and why
     rows.py          divisions of axes whose rows may lose entries of their own
     bundles.py       families that must lose the same number of channels, alignment.py how many where it is a shuffle's,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .atoms import Axis, Where
 from .integers import Attribute, Expression, Integers, Length, Unsolved, evaluate, names_in
-
-Count = Callable[[Axis], int]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -16,35 +14,52 @@ class Demand:
     """An integer in the code that must be the number of entries of an axis.
 
     Attributes:
+        number: That of the axis, among those of all demands.
         names: The attributes that it is computed from, each once.
     """
 
     expression: Expression
-    axis: Axis
+    number: int
     where: Where
     names: tuple[Attribute, ...]
 
 
 class Demands:
-    """All that a model's code demands of its integers; what doesn't depend on the numbers of entries is read once."""
+    """All that a model's code demands of its integers; what doesn't depend on the numbers of entries is read once.
+
+    Attributes:
+        all: In the order of the code, those that say the same once.
+        axes: The axes whose numbers of entries count, each once.
+    """
 
     def __init__(self, integers: Integers) -> None:
         self.integers = integers
-        self.all = [Demand(s.expression, s.axis, s.where, _attributes_in(s.expression)) for s in integers.sites]
-        self.lengths = [(Length(number), axis) for number, axis in enumerate(integers.lengths)]
+        self.axes: list[Axis] = []
+        self._number: dict[int, int] = {}
+        told: dict[tuple[Expression, int], Where] = {}
+        for site in integers.sites:
+            told.setdefault((site.expression, self._number_of(site.axis)), site.where)
+        self.all = [Demand(*said, where, _attributes_in(said[0])) for said, where in told.items()]
+        self.lengths = [(Length(i), self._number_of(axis)) for i, axis in enumerate(integers.lengths)]
         # The others are known once the axes are counted.
         self.computed = [i for i, d in enumerate(self.all) if d.names and not isinstance(d.expression, Attribute)]
 
-    def met(self, count: Count) -> dict[Attribute, int]:
+    def _number_of(self, axis: Axis) -> int:
+        number = self._number.setdefault(id(axis), len(self.axes))
+        if number == len(self.axes):
+            self.axes.append(axis)
+        return number
+
+    def met(self, counts: Sequence[int]) -> dict[Attribute, int]:
         """Each attribute that must change, with its new value.
 
         Args:
-            count: How many entries of an axis are left.
+            counts: How many entries of each of the axes are left.
 
         Raises:
             Unsolved: if no value does; what it names must keep its size then.
         """
-        return _Adjustment(self, count).run()
+        return _Adjustment(self, counts).run()
 
 
 def _attributes_in(expression: Expression) -> tuple[Attribute, ...]:
@@ -52,10 +67,10 @@ def _attributes_in(expression: Expression) -> tuple[Attribute, ...]:
 
 
 class _Adjustment:
-    def __init__(self, demands: Demands, count: Count) -> None:
+    def __init__(self, demands: Demands, counts: Sequence[int]) -> None:
         self.demands, self.integers = demands, demands.integers
-        self.wanted = [count(demand.axis) for demand in demands.all]
-        self.known: dict[Attribute | Length, int] = {length: count(axis) for length, axis in demands.lengths}
+        self.wanted = [counts[demand.number] for demand in demands.all]
+        self.known: dict[Attribute | Length, int] = {length: counts[number] for length, number in demands.lengths}
 
     def run(self) -> dict[Attribute, int]:
         self._take_direct()
@@ -105,10 +120,11 @@ class _Adjustment:
 
     def _involved(self, demand: Demand) -> list[Axis]:
         """The axis itself, those of the lengths in its expression, and those whose size its attributes are given as."""
-        axes = [demand.axis]
+        axes = [self.demands.axes[demand.number]]
         for name in names_in(demand.expression):
             if isinstance(name, Length):
                 axes.append(self.integers.lengths[name.number])
             else:
-                axes += [other.axis for other in self.demands.all if other.expression == name]
+                said = (other.number for other in self.demands.all if other.expression == name)
+                axes += [self.demands.axes[number] for number in said]
         return axes

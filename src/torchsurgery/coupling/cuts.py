@@ -12,7 +12,7 @@ import numpy as np
 from ..origins import Entries
 from .atoms import Axis, Where
 from .groups import Coupling
-from .integers import Attribute, Length, Widths, names_in
+from .integers import Attribute, Length, Unsolved, Widths, names_in
 from .rules import Record
 from .solving import Flags
 
@@ -55,7 +55,8 @@ class Numbers(ABC):
         Raises:
             Unsolved: if there is no value for one of them.
         """
-        return self.coupling.demands.met(self.count)
+        demands = self.coupling.demands
+        return demands.met([self.count(axis) for axis in demands.axes])
 
     def params(self, names: frozenset[str]) -> int:
         """How many entries the named leaves have."""
@@ -100,11 +101,22 @@ class Remains(Numbers):
         Raises:
             Unsolved: if there is no value for one of them.
         """
-        return self._attributes
+        if isinstance(self._solved, Unsolved):
+            raise self._solved
+        return self._solved
+
+    @property
+    def unsolved(self) -> Unsolved | None:
+        """What there is no value for."""
+        return self._solved if isinstance(self._solved, Unsolved) else None
 
     @cached_property
-    def _attributes(self) -> dict[Attribute, int]:
-        return super().attributes()
+    def _solved(self) -> dict[Attribute, int] | Unsolved:
+        demanded = self.coupling.demanded
+        try:
+            return self.coupling.demands.met(demanded.counts(self.alive)[demanded.list_of].tolist())
+        except Unsolved as error:
+            return error
 
     def emptied(self) -> tuple[str, int] | None:
         """A tensor and its axis of which nothing would be left, if there is one."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from .atoms import Axis
 from .joining import joined, once, tallied
+from .lists import Lists
 from .rules import Record
 from .solving import Classes, Flags
 
@@ -22,17 +23,11 @@ from .solving import Classes, Flags
 Place: TypeAlias = tuple[str, int]
 
 
-class Uses:
-    """Which prime classes are found in which axes of tensors, and how often.
-
-    Mostly several axes are of the very same classes, as all are that a residual stream goes through: of one list. What
-    there is to know of a list is worked out once.
+class Uses(Lists):
+    """Which prime classes are found in which axes of tensors, and how often: worked out once for each list.
 
     Attributes:
         places: All axes of tensors: (tensor, dimension).
-        list_of: For each of them the number of its list.
-        lists: The classes of the entries, one after the other.
-        lengths: How many these are.
         is_product: For each list whether some entry depends on several prime classes.
         list, prime, times: Three columns: a list, by its number; a prime class; how many entries depend on it.
     """
@@ -42,10 +37,8 @@ class Uses:
         axes = [axis for axes in record.leaves.values() for axis in axes]
         if unrolled:
             axes = [unrolled.get(place, axis) for place, axis in zip(self.places, axes, strict=True)]
-        self.list_of, self.lists = _each_once(axes, classes)
-        self.lengths = np.array([len(labels) for labels in self.lists], np.int64)
-        self._labels = labels = joined(self.lists)
-        number = np.repeat(np.arange(len(self.lists)), self.lengths)
+        super().__init__(axes, classes)
+        labels, number = self.labels, np.repeat(np.arange(len(self.lists)), self.lengths)
         number, labels = number[labels > 0], labels[labels > 0]
         row = classes.row_of[labels]
         deep = row >= 0
@@ -63,13 +56,6 @@ class Uses:
         classes: Axis = self.lists[self.list_of[place]]
         return classes
 
-    def counts(self, flags: Flags) -> Axis:
-        """How many entries of each list are of the classes that are flagged."""
-        sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(flags[self._labels])])
-        ends = np.cumsum(self.lengths)
-        counts: Axis = sums[ends] - sums[ends - self.lengths]
-        return counts
-
     def summed(self, numbers: Axis) -> Axis:
         """For each list the sum of the numbers that its axes have."""
         sums = np.zeros(len(self.lists), np.int64)
@@ -83,21 +69,6 @@ class Uses:
         which = np.repeat(np.arange(len(lists)), wanted)
         within = np.arange(len(which)) - np.repeat(np.cumsum(wanted) - wanted, wanted)
         return np.argsort(self.list_of, kind="stable")[starts[lists][which] + within], which
-
-
-def _each_once(axes: Sequence[Axis], classes: Classes) -> tuple[Axis, list[Axis]]:
-    """For each axis the number of the list of its classes, and these lists."""
-    labels, end = classes.of(joined(axes)), 0
-    numbers: dict[bytes, int] = {}
-    list_of: list[int] = []
-    lists: list[Axis] = []
-    for axis in axes:
-        found, end = labels[end : end + len(axis)], end + len(axis)
-        number = numbers.setdefault(found.tobytes(), len(lists))
-        list_of.append(number)
-        if number == len(lists):
-            lists.append(found)
-    return np.array(list_of, np.int64), lists
 
 
 class Families:

@@ -14,6 +14,7 @@ from ..errors import CouplingError, SelectionError
 from .adjusting import Demands
 from .atoms import Axis, Reason, Where
 from .families import Families
+from .lists import Lists
 from .paths import Paths
 from .rows import Rows
 from .rules import Record
@@ -145,6 +146,11 @@ class Coupling:
     def demands(self) -> Demands:
         """What the model's code demands of its integers."""
         return Demands(self.record.integers)
+
+    @cached_property
+    def demanded(self) -> Lists:
+        """What the axes are of that the code's integers count."""
+        return Lists(self.demands.axes, self.classes)
 
     @cached_property
     def balanced(self) -> list[Sequence[Axis]]:

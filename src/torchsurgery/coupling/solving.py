@@ -87,7 +87,7 @@ class Classes:
         alive = ~dead
         alive[0] = True
         if len(self.whole):
-            alive[self.whole] = ~(dead[self.primes] & (self.primes > 0)).any(1)
+            alive[self.whole] = alive[self.primes.T].all(0)  # what they are filled up with lives
         return alive
 
     def primes_of(self, classes: Axis) -> Axis:
