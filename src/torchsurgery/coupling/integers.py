@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
+from ..layers.following import axes_told
 from .atoms import Axis, Where, words
 
 
@@ -204,6 +205,8 @@ _READ_BY_TORCH = sorted(
         upscale_factor downscale_factor num_features"""
     )
 )
+# What a layer tells of its weight; see `layers.following.axes_told`.
+_TOLD = words("out_features in_features out_channels in_channels embedding_dim num_channels")
 # A longer list is a table, such as the numbers of each window's neighbours, and no list of widths.
 _LONGEST = 512
 
@@ -216,10 +219,26 @@ def laid_into(names: Mapping[nn.Module, str], integers: Integers) -> Iterator[No
         for module, name in names.items():
             only = _READ_BY_TORCH if type(module).__module__.startswith("torch.nn.") else None
             _lay_into(module.__dict__, name, "", integers, undo, only)
+            if only is not None and "weight" in module._parameters:
+                # And what the code of the layers above may read off them.
+                _lay_into(module.__dict__, name, "", integers, undo, tuple(axes_told(module)))
         yield
     finally:
         for state, key, value in reversed(undo):
             state[key] = value
+
+
+def pin(names: Mapping[nn.Module, str], integers: Integers) -> None:
+    """Hold the widths that the code has read off layers to the axes of their weights, which are stand-ins by then."""
+    used = {n for site in integers.sites for n in names_in(site.expression)} | integers.factors
+    used |= {n for pair in integers.equations for expression in pair for n in names_in(expression)}
+    told = [name for name in used if isinstance(name, Attribute) and name.key in _TOLD]
+    modules = {name: module for module, name in names.items()} if told else {}
+    for name in told:
+        dim = axes_told(modules[name.module]).get(name.key)
+        notes = getattr(modules[name.module]._parameters.get("weight"), "_coupling", None)
+        if dim is not None and notes is not None and len(notes.axes[dim]) > 1:
+            integers.sites.append(Site(name, notes.axes[dim], Where("the width", name.module)))
 
 
 _NO_INTEGERS = frozenset({bool, float, str, dict, set, OrderedDict, type(None), Tensor, nn.Parameter})

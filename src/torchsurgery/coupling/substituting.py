@@ -20,7 +20,7 @@ from ..randomness import random_state_kept
 from .atoms import Axis, Ledger
 from .attention import Attention, is_plain_attention
 from .hollow import hollow
-from .integers import laid_into
+from .integers import laid_into, pin
 from .rules import Notes, Record
 from .surroundings import surroundings_kept
 from .watching import Functions, Operations
@@ -254,6 +254,7 @@ def run(
                 with operations, Functions(operations):
                     output = model(*arguments[0], **arguments[1])
                 see(output, operations)
+                pin(names, record.integers)
             except Exception as error:
                 error._running = operations.innermost  # type: ignore[attr-defined]
                 raise

@@ -67,6 +67,19 @@ def _by_weight(layer: nn.Module, weight: Shape) -> dict[str, Any]:
     return {"num_parameters": weight[0]} if isinstance(layer, nn.PReLU) else {}
 
 
+def axes_told(layer: nn.Module) -> Mapping[str, int]:
+    """The attributes that each tell the length of one axis of the layer's weight, with that axis."""
+    if isinstance(layer, nn.Linear):
+        return {"out_features": 0, "in_features": 1}
+    if isinstance(layer, _ConvTransposeNd):
+        return {"in_channels": 0} | ({"out_channels": 1} if layer.groups == 1 else {})
+    if isinstance(layer, _ConvNd):
+        return {"out_channels": 0} | ({"in_channels": 1} if layer.groups == 1 else {})
+    if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
+        return {"embedding_dim": 1}
+    return {"num_channels": 0} if isinstance(layer, nn.GroupNorm) else {}
+
+
 def _hidden(layer: nn.RNNBase, shapes: Mapping[str, Shape]) -> int:
     return shapes["weight_hh_l0"][0] // {"LSTM": 4, "GRU": 3}.get(layer.mode, 1)
 
