@@ -8,21 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
 
-# What is kept along an axis: the old entries, in order; or one such list for each of as many equal blocks of the first
-# axis, as the groups of a convolution have, all of one length.
-Entries: TypeAlias = "tuple[int, ...] | tuple[tuple[int, ...], ...]"
-
-
-def blocks_of(entries: Entries) -> tuple[tuple[int, ...], ...]:
-    """The lists of all blocks; of one list for all, that one."""
-    first = next(iter(entries), None)
-    return entries if isinstance(first, tuple) else (entries,)  # type: ignore[return-value]
+from .slicing import Entries as Entries
+from .slicing import blocks_of as blocks_of
+from .slicing import index_of, taken
 
 
 def number_of(entries: Entries) -> int:
@@ -89,22 +81,11 @@ class _Take:
     indices: Mapping[int, Entries]
 
     def __call__(self, tensor: Tensor) -> Tensor:
-        taken = tensor
-        # The first axis comes first: blocks are runs of what is left of it.
-        for axis, indices in sorted(self.indices.items()):
-            blocks = [_index(block).to(tensor.device) for block in blocks_of(indices)]
-            rows = taken.tensor_split(len(blocks)) if len(blocks) > 1 else (taken,)
-            parts = [row.index_select(axis, block) for row, block in zip(rows, blocks, strict=True)]
-            taken = torch.cat(parts) if len(parts) > 1 else parts[0]
+        value = taken(tensor, self.indices)
         layout = layout_of(tensor)
         if layout is not torch.contiguous_format:
-            return taken.contiguous(memory_format=layout)
-        return taken.clone() if taken is tensor else taken
-
-
-def _index(entries: tuple[int, ...]) -> Tensor:
-    # torch takes ten times as long to read a tuple.
-    return torch.from_numpy(np.fromiter(entries, np.int64, len(entries)))
+            return value.contiguous(memory_format=layout)
+        return value.clone() if value is tensor else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +146,7 @@ class _Copy:
         """Numbers that come to zero over the copies of each entry."""
         generator = torch.Generator().manual_seed(self.seed + axis)
         drawn = torch.randn(like.shape, dtype=torch.float64, generator=generator).mul_(self.noise)
-        index = _index(self.indices[axis])
+        index = index_of(self.indices[axis])
         mean = torch.zeros_like(drawn.narrow(axis, 0, 1)).repeat_interleave(int(index.max()) + 1, axis)
         mean.index_add_(axis, index, drawn)
         counts = torch.bincount(index).clamp_(min=1).view([-1 if i == axis else 1 for i in range(drawn.dim())])
