@@ -69,3 +69,13 @@ def test_equal_rows_once():
     assert sorted(map(tuple, _each_once(rows).tolist())) == [(0, 0, 0), (3, 1, 0), (3, 1, 2)]
     assert _each_once(rows[:0]).shape == (0, 3)
     assert _each_once(np.zeros((4, 0), np.int64)).size == 0
+
+
+def test_what_is_in_which_part_is_found_for_all_parts_at_once():
+    net = nn.Sequential(nn.Conv2d(2, 8, 1), nn.Conv2d(8, 8, 1, groups=4), nn.Conv2d(8, 2, 1))
+    found = ts.trace(net.eval(), torch.zeros(1, 2, 4, 4)).families
+    assert found.balanced and all(found.is_plainly_divided)
+    for parts, is_plain in zip(found.balanced, found.is_plainly_divided, strict=True):
+        assert is_plain == all(map(found.is_plain, parts))
+        one, other = (found._primes_in(parts, way) for way in (True, False))
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))

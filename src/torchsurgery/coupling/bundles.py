@@ -171,12 +171,12 @@ class Bundles:
 
     def _tie_parts(self) -> None:
         """Parts of equal size lose equally many, whatever families they consist of, if the model can tell how many."""
-        for parts in self.coupling.balanced:
+        for parts, is_plain in zip(self.coupling.balanced, self.families.is_plainly_divided, strict=True):
             is_even = len({len(part) for part in parts}) == 1
-            if self.coupling.again is None or not is_even or not all(map(self.families.is_plain, parts)):
+            if self.coupling.again is None or not is_even or not is_plain:
                 self._tie(parts)
                 continue
-            families = once(np.concatenate([self._families_of(part) for part in parts]))
+            families = once(self._families_of(np.concatenate(parts)))
             first = self._find(int(families[0]))
             for other in families[1:]:
                 one, two = sorted((first, self._find(int(other))))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import chain
 from typing import TypeAlias
 
 import numpy as np
@@ -123,10 +122,27 @@ class Families:
     def _parts(self) -> Axis:
         """For each prime class a number that tells in which of the parts that must be of one size it is found."""
         weights = np.random.default_rng(1).integers(1, 2**62, sum(map(len, self.balanced)), np.int64)
-        found = np.zeros(self.classes.count, np.int64)
-        for weight, part in zip(weights, chain.from_iterable(self.balanced), strict=True):
-            found[self.primes_of(part)] += weight
+        found, first = np.zeros(self.classes.count, np.int64), 0
+        for parts, is_plain in zip(self.balanced, self.is_plainly_divided, strict=True):
+            number, prime = self._primes_in(parts, is_plain)
+            np.add.at(found, prime, weights[first + number])
+            first += len(parts)
         return found
+
+    def _primes_in(self, parts: Sequence[Axis], is_plain: bool) -> tuple[Axis, Axis]:
+        """The prime classes in some parts, each once in each, as two columns: the number of the part, and the class."""
+        if not is_plain:
+            primes = [self.primes_of(part) for part in parts]
+            return np.repeat(np.arange(len(parts)), [len(found) for found in primes]), joined(primes)
+        # There may be hundreds of groups of a convolution: all at once.
+        number = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+        pairs, _ = tallied(number * np.int64(self.classes.count) + self.classes.of(np.concatenate(parts)))
+        return np.divmod(pairs, self.classes.count)
+
+    @cached_property
+    def is_plainly_divided(self) -> list[bool]:
+        """For each of `balanced` whether every entry may go, and depends on one prime class only."""
+        return [self.is_plain(np.concatenate(parts)) for parts in self.balanced]
 
     def primes_of(self, axis: Axis) -> Axis:
         """The prime classes that the entries of an axis depend on, each once."""
@@ -180,8 +196,8 @@ class Families:
     def beside(self) -> list[int]:
         """For each family the first of those that lie beside it in the same axes, as rows of a division do."""
         found = list(range(len(self.lists)))
-        for parts in self.balanced:
-            if all(map(self.is_plain, parts)):
+        for parts, is_plain in zip(self.balanced, self.is_plainly_divided, strict=True):
+            if is_plain:
                 first: dict[bytes, int] = {}
                 for family in once(self.number[self.primes_of(np.concatenate(parts))]).tolist():
                     if family >= 0:
