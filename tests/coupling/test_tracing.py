@@ -598,3 +598,20 @@ def test_what_stays_because_of_the_input_says_so_in_a_sentence():
     net = nn.Sequential(nn.Linear(4, 4))
     coupling = ts.trace(net, torch.zeros(1, 4))
     assert "these channels are the model's input, which keeps its width." in str(coupling.frozen("0", "in"))
+
+
+class Scaled(nn.Module):
+    """A parameter of the model's own beside its layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.a, self.b = nn.Parameter(torch.ones(8)), nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.b(self.a(x) * self.scale)
+
+
+def test_the_model_itself_is_called_so_in_a_path():
+    told = str(ts.trace(Scaled(), torch.randn(2, 6)).group("a")).splitlines()
+    assert told[1] == "((the model), a)"
+    assert told[-1] == "  (the model) → mul → a"

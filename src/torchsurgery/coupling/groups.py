@@ -366,7 +366,7 @@ def _group_rows(group: Group) -> Iterator[str]:
     first = group.giving[0] if group.giving else None
     for other in group.giving[1:_MOST] if first is not None else ():
         steps = group.path(first, other)  # type: ignore[arg-type]
-        yield "  " + " → ".join([str(first), *in_steps(steps), other])
+        yield "  " + " → ".join([_called(str(first)), *in_steps(steps), _called(other)])
 
 
 def in_steps(path: Sequence[Where]) -> tuple[str, ...]:
@@ -375,5 +375,9 @@ def in_steps(path: Sequence[Where]) -> tuple[str, ...]:
 
 
 def _listed(names: Sequence[str], most: int = _MOST) -> str:
-    shown = ", ".join(name or "(the model)" for name in names[:most])
+    shown = ", ".join(map(_called, names[:most]))
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _called(name: str) -> str:
+    return name or "(the model)"
