@@ -287,6 +287,25 @@ def test_a_buffer_that_was_computed_since_is_no_obstacle_to_undo():
     assert net.mean.shape == (8,)
 
 
+def test_hooks_of_parameters_go_on():
+    net, x = nn.Sequential(nn.Linear(3, 8), nn.Linear(8, 2)), torch.randn(4, 3)
+    seen = []
+    handle = net[0].weight.register_hook(lambda grad: grad * 0)
+    net[0].bias.register_post_accumulate_grad_hook(lambda p: seen.append(tuple(p.shape)))
+    done = ts.prune(net, "0", 0.5, example_inputs=x)
+    net(x).sum().backward()
+    assert not net[0].weight.grad.any()
+    assert seen == [(4,)]
+    handle.remove()
+    net(x).sum().backward()
+    assert net[0].weight.grad.any()
+    done.undo()
+    net.zero_grad()
+    net(x).sum().backward()
+    assert net[0].weight.grad.any()
+    assert seen == [(4,), (4,), (8,)]
+
+
 # --- budgets and bounds
 
 

@@ -82,7 +82,16 @@ class _Slice:
             value = evaluate(self.origin(key), {key: self.old})
             self._new = nn.Parameter(value, self.old.requires_grad) if isinstance(self.old, nn.Parameter) else value
             vars(self._new).update(vars(self.old))
+            _share_hooks(self.old, self._new)
         return self._new
+
+
+def _share_hooks(old: Tensor, new: Tensor) -> None:
+    """Have a parameter call what is called with the old one's gradients: one list for both, so that handles go on."""
+    for name in ("_backward_hooks", "_post_accumulate_grad_hooks"):
+        hooks = getattr(old, name)
+        if hooks and new.requires_grad:
+            setattr(new, name, hooks)
 
 
 def _sliced(draft: Draft, edit: Recut) -> dict[int, _Slice]:
