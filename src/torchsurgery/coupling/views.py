@@ -120,6 +120,8 @@ def slice_(call: Call) -> None:
     start, stop, _ = slice(call.arg("start"), call.arg("end"), step).indices(len(axis))
     if step == 1:
         axes[dim] = _run(call, axis, start, stop, *_bounds(call, dim))
+        if call.leaf(call.args[0]) is not None:
+            call.record.parts[id(axes[dim])] = axes[dim], axis
     elif len(axis) % step == 0 and start < step and stop > len(axis) - step:
         # One of each run of `step` entries: runs come and go as a whole.
         runs, phases = call.ledger.split(axis, (len(axis) // step, step))
@@ -132,8 +134,8 @@ def slice_(call: Call) -> None:
 
 
 def _bounds(call: Call, dim: int) -> tuple[Any, Any]:
-    """Where a slice begins and ends, as the code says it: x[:, a:b]."""
-    given = call.given("__getitem__")
+    """Where a slice begins and ends, as the code says it: x[:, a:b], also where it is written to."""
+    given = call.given("__getitem__", "__setitem__")
     if given is None:
         return None, None
     index = given[0][1] if isinstance(given[0][1], tuple) else (given[0][1],)
