@@ -157,10 +157,25 @@ def at_published_width(row: Row, subject: Subject) -> Row:
             return replace(row, wide=f"{params / 1e9:.1f} billion parameters in two layers")
         with Repeated():  # type: ignore[no-untyped-call]
             model = subject.wide().eval()
-        _, (forward, trace, chosen, cut) = times_of(model, *subject.inputs(model))
+        _, (forward, trace, chosen, cut) = times_of(model, *longer(model, subject.inputs(model)))
     except Exception as error:
         return replace(row, wide=" ".join(f"{type(error).__name__}: {error}".split())[:200])
     return replace(row, forward_wide=forward, trace_wide=trace, choose_wide=chosen, cut_wide=cut)
+
+
+def longer(model: nn.Module, inputs: Any) -> Any:
+    """One text of 128 words for two of 16, which are read faster than a wide model's weights; where it takes that."""
+    repeated = tree_map(_repeated, inputs)
+    try:
+        answer_of(model, *repeated)
+    except Exception:
+        return inputs
+    return repeated
+
+
+def _repeated(value: Any) -> Any:
+    is_text = isinstance(value, Tensor) and not value.is_floating_point() and value.dim() == 2 and len(value) == 2
+    return value[:1].repeat(1, 8) if is_text else value
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
