@@ -126,9 +126,16 @@ def test_a_later_surgery_stands_in_the_way_and_says_so(net):
     assert not line(ts.check(net, X)).remark
 
 
-def test_a_surgery_that_nobody_holds_is_not_known_any_more(net):
+def test_a_pruning_that_nobody_holds_is_said_not_to_be_compared(net):
     ts.prune(net, "0", 0.5, example_inputs=X)
-    assert line(ts.check(net, X)) is None or line(ts.check(net, X)).remark
+    found = line(ts.check(net, X))
+    assert found.remark
+    assert "nobody holds" in found.detail
+
+
+def test_of_a_widening_that_nobody_holds_there_is_nothing_to_compare(net):
+    ts.widen(net, "0", 12, example_inputs=X)
+    assert line(ts.check(net, X)) is None
 
 
 def test_other_edits_of_the_plan_are_left_out_of_it(net):

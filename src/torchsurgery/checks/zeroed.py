@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from .. import history
 from ..edits import Prune, Recut
-from ..errors import VerificationError
+from ..errors import SurgeryError, VerificationError
 from ..layers.building import tensors_of
 from ..origins import Sliced, evaluate, is_plain_float
 from .observing import copied, difference, is_finite, tensors_in
@@ -33,6 +33,8 @@ def zeroed(trial: Trial) -> Iterator[Finding]:
     surgeries = history.in_force(trial.model)
     prunings = list(map(_prunings, surgeries))
     if not any(prunings):
+        if None in surgeries and _is_pruned(trial.model):
+            yield remark(_NAME, "not compared: nobody holds what was done; keep it as  done = ts.prune(…)")
         return
     done = surgeries[-1]
     if done is None or not prunings[-1]:
@@ -41,6 +43,14 @@ def zeroed(trial: Trial) -> Iterator[Finding]:
     for place, edit in prunings[-1].items():
         why_not = _why_not(trial, edit)
         yield remark(_NAME, f"not compared: {why_not}") if why_not else _compared(trial, done, place, edit)
+
+
+def _is_pruned(model: nn.Module) -> bool:
+    """Whether a surgery in force has pruned, as far as what was done can be told."""
+    try:
+        return any(operation.data["do"] == "prune" for operation in history.recipe_of(model).operations)
+    except SurgeryError:
+        return False
 
 
 def _prunings(done: history.Done | None) -> dict[int, Prune]:
