@@ -46,7 +46,7 @@ class Row:
             numbers nor a kernel pins.
         groups: Groups of channels that can change.
         forward, trace, choose, cut: Milliseconds of one forward, of the trace, of scoring and choosing, and of cutting:
-            planned, applied and undone, without the certificate's trace.
+            planned and applied, without the certificate's trace.
         forward_wide, trace_wide, choose_wide, cut_wide: The same of the model at its published width, where this one is
             tiny.
         wide: Why there are no such times.
@@ -136,8 +136,8 @@ def times_of(model: nn.Module, args: Any, kwargs: Any) -> tuple[Coupling, tuple[
     wish = Wish(None, 0.5, None, ts.importance.l2)
     found, chosen = timed(lambda: choose(renewed(coupling), wish, tensors_of(model)))
     edit = edit_of(coupling, found.cut)
-    # As ts.prune does once it knows what goes; back again, as it is called more than once.
-    _, cut = timed(lambda: at_once(ts.plan(model, inputs).then(edit)).undo()) if edit.kept else (None, 0.0)
+    # As ts.prune does once it knows what goes.
+    _, cut = timed(lambda: at_once(ts.plan(model, inputs).then(edit)), ts.Surgery.undo) if edit.kept else (None, 0.0)
     return coupling, (forward, trace, chosen, cut)
 
 
@@ -178,18 +178,21 @@ def _repeated(value: Any) -> Any:
     return value[:1].repeat(1, 8) if is_text else value
 
 
-def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+def timed(call: Callable[[], Any], back: Callable[[Any], Any] = lambda _: None) -> tuple[Any, float]:
     """What a call answers, and its CPU time in milliseconds: a mean, after one to warm up.
 
     Of five calls or more, unless these take ten seconds. What earlier calls left for the garbage collector is
-    looked for before; what these leave, while they run.
+    looked for before; what these leave, while they run. What takes a call back isn't counted.
     """
-    result = call()
+    back(result := call())
     gc.collect()
-    times, start = 0, time.process_time()
-    while (passed := time.process_time() - start) < 0.3 or (times < 5 and passed < 10):
-        call()
+    times, passed = 0, 0.0
+    while passed < 0.3 or (times < 5 and passed < 10):
+        start = time.process_time()
+        result = call()
+        passed += time.process_time() - start
         times += 1
+        back(result)
     return result, round(1000 * passed / times, 2)
 
 

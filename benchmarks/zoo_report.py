@@ -192,7 +192,7 @@ Written by `make zoo` (benchmarks/zoo_report.py); do not edit. One row a model i
 - share left: of the parameters, median; more left than need be: over 0.35, and over what the output, the input, tables
   read by numbers, Fourier transforms, kernels, and what the code makes as wide as such an axis, pin (column `due`) by
   more than 0.03
-- scores + cut: scoring and choosing, then cutting: planned, applied and undone, without the traces before and after
+- scores + cut: scoring and choosing, then cutting: planned and applied, without the traces before and after
 - ÷ forward: CPU time on one thread relative to one forward, median; transformers are tiny here, and a forward takes a
   millisecond or two. Below they are measured once more as wide as they were published: two layers of each, on a
   text of 128 words

@@ -71,7 +71,8 @@ def _inserted(change: Change) -> list[nn.Module]:
 
 def _unread(model: nn.Module, change: Change) -> list[str]:
     """Attributes of the old layer that the module above reads in its forward, and that the new one doesn't have."""
-    if vars(change.old) is vars(change.new):
+    # What only loses or gets channels has all that it had.
+    if vars(change.old) is vars(change.new) or change.kind in ("prune", "widen"):
         return []
     wanted: dict[str, None] = {}
     for full_name in filter(None, change.names):

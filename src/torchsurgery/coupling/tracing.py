@@ -180,32 +180,34 @@ def _other_mode(
     model: nn.Module, names: dict[nn.Module, str], record: Record, given: Arguments, outputs: Choice
 ) -> bool:
     """Run in train what is in eval and the other way round; answers whether that showed more of the model."""
+    seen = set(record.touched)
     # Batch norms in train refuse one value a channel, so that one image may be too few.
-    return any(
-        _once_more(model, names, record, given, outputs, on_meta=True, flipped=True, copies=copies) for copies in (1, 2)
-    )
+    for copies in (1, 2):
+        if _once_more(model, names, record, given, outputs, on_meta=True, flipped=True, copies=copies):
+            break
+    return bool(record.touched - seen)
 
 
 def _once_more(
     model: nn.Module, names: dict[nn.Module, str], record: Record, given: Arguments, outputs: Choice, **how: Any
 ) -> bool:
-    """Gather what holds on another way through the model; answers whether it could be run so, and showed more of it."""
+    """Gather what holds on another way through the model, if it shows more of it; answers whether it can be run so."""
     seen, answers, work = set(record.touched), list(record.answers), len(record.work)
     gathered = tuple(_gathered(record))
     marks = [len(one) for one in gathered]
-    done = False
+    runs = False
     # It may not run so, as a detector without targets in train: what it would need then isn't known.
     with suppress(Exception):
         _pass(model, names, record, given, outputs, **how)
-        done = bool(record.touched - seen)
-    if not done:
+        runs = True
+    if not runs or not record.touched - seen:
         for one, mark in zip(gathered, marks, strict=True):
             del one[mark:]
         record.touched &= seen
     # Budgets are of what the model answers with on these inputs.
     record.answers = answers
     del record.work[work:]
-    return done
+    return runs
 
 
 def _gathered(record: Record) -> Iterator[list[Any]]:
