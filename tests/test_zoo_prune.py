@@ -186,7 +186,7 @@ def test_the_report_tells_both(zoo):
         "- timm b: b: 0.80 left, 0.30 due: 9× softmax",
         "- timm c: c: no",
     ]
-    assert "| timm, four of each family | 2 of 3 | 1 of 2 |" in zoo_report.short(rows, peers)
+    assert "| timm, all families | 2 of 3 | 1 of 2 |" in zoo_report.short(rows, peers)
 
 
 def test_a_cut_that_is_timed_leaves_the_model_as_it_was(zoo, subject):
