@@ -34,6 +34,7 @@ from torchsurgery.coupling.joining import union
 from torchsurgery.edits import Prune
 from torchsurgery.origins import blocks_of
 from torchsurgery.plans.applying import at_once
+from torchsurgery.tree import Draft
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def times_of(model: nn.Module, args: Any, kwargs: Any) -> tuple[Coupling, tuple[
     _, forward = timed(lambda: answer_of(model, args, kwargs))
     coupling, trace = timed(lambda: ts.trace(model, inputs, outputs=logits))
     wish = Wish(None, 0.5, None, ts.importance.l2)
-    found, chosen = timed(lambda: choose(renewed(coupling), wish, tensors_of(model)))
+    found, chosen = timed(lambda: choose(renewed(coupling), wish, Draft(model).tensors()))
     edit = edit_of(coupling, found.cut)
     # As ts.prune does once it knows what goes.
     _, cut = timed(lambda: at_once(ts.plan(model, inputs).then(edit)), ts.Surgery.undo) if edit.kept else (None, 0.0)
@@ -224,10 +225,6 @@ def tensors_in(answer: Any) -> list[Tensor]:
     return [t for t in tree_leaves(logits(answer)) if isinstance(t, Tensor)]
 
 
-def tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
-
-
 def same(one: Tensor, other: Tensor) -> bool:
     return torch.equal(one, other) or bool(torch.allclose(one, other, 0, 0, equal_nan=True))
 
@@ -271,7 +268,7 @@ def exactness(model: nn.Module, args: Any, kwargs: Any) -> str:
         return f"does not run in float64: {' '.join(str(error).split())[:60]}"
     inputs = called_with(model, args, kwargs)
     coupling = ts.trace(model, inputs, outputs=logits)
-    cut = choose(coupling, Wish(None, 0.5, None, ts.importance.l2, exact=True), tensors_of(model)).cut
+    cut = choose(coupling, Wish(None, 0.5, None, ts.importance.l2, exact=True), Draft(model).tensors()).cut
     if not cut.kept:
         return "nothing goes exactly"
     done = ts.plan(model, inputs).then(edit_of(coupling, cut)).apply()
@@ -296,7 +293,7 @@ def difference(one: Tensor, other: Tensor) -> float:
 
 def zero(model: nn.Module, kept: Mapping[str, Mapping[int, Any]]) -> None:
     """Zero what pruning takes out; a variance of zero would be another thing than none."""
-    found = {name: tensor for name, tensor in tensors_of(model).items() if "running_var" not in name}
+    found = {name: tensor for name, tensor in Draft(model).tensors().items() if "running_var" not in name}
     for name, axes in kept.items():
         for axis, entries in axes.items() if name in found else ():
             zero_beside(found[name].data, axis, entries, axes)

@@ -120,6 +120,15 @@ def test_tied_parameters_are_one():
     assert list(Draft(net).parameters()) == ["0.weight", "0.bias", "1.bias"]
 
 
+def test_tensors_are_parameters_and_buffers_by_their_first_names(net, resnet18):
+    net.again = net.block
+    for model in (net, resnet18):
+        wanted = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        found = Draft(model).tensors()
+        assert list(found) == list(wanted)
+        assert all(found[name] is wanted[name] for name in wanted)
+
+
 def test_keys_are_those_of_the_state_dict(net, resnet18):
     net.block.register_buffer("mask", torch.ones(1), persistent=False)
     net.block.register_parameter("no_bias", None)

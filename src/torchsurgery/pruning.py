@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import nn
 
 from .choosing import Amount, Wish, choose
 from .coupling.certificate import certify
@@ -19,6 +19,7 @@ from .edits import Prune, target_in_words
 from .errors import CouplingError, TraceError, VerificationError
 from .importance import Importance, name_of
 from .selection import Target, select
+from .tree import Draft
 
 
 class Asked(NamedTuple):
@@ -178,8 +179,7 @@ def prepare(model: nn.Module, asked: Asked, inputs: Any) -> tuple[Proof, Prune]:
         heads=asked.heads,
         min_width=asked.min_width,
     )
-    tensors: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    cut, dead, coupling = choose(coupling, wish, tensors)
+    cut, dead, coupling = choose(coupling, wish, Draft(model).tensors())
     if not cut.kept:
         raise CouplingError(
             f"nothing of {type(model).__name__} can be pruned so.",

@@ -171,6 +171,10 @@ class Draft:
         """All parameters by first name, each object once, as they will be."""
         return {name: p for name, p in self._tensors("_parameters") if isinstance(p, nn.Parameter)}
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All parameters and buffers by first name, each object once, as they will be."""
+        return {**dict(self._tensors("_parameters")), **dict(self._tensors("_buffers"))}
+
     def keys(self) -> dict[str, Tensor]:
         """The state dict's entries as they will be: every name, shared tensors under each of theirs."""
         found: dict[str, Tensor] = {}

@@ -136,6 +136,7 @@ class ByAmount(Choice):
         bundles = [bundle for bundle in self.bundles.all if bundle.size > 1 and not self._is_kept(bundle)]
         bundles = self.bundles.levels(bundles, self.wish.heads)
         chosen = self.bundles.one_of_each_product(bundles, lambda b: self._misses(b, amount), everywhere=True)
+        self._score(members for bundle in chosen for members in bundle.families)
         if self.wish.ranked:
             return self._ranked(chosen, float(amount or 0.0))
         numbers = [(bundle, self._removable(bundle, amount)) for bundle in chosen]
@@ -219,12 +220,12 @@ class ByAmount(Choice):
         return total
 
     def _family_scores(self, bundle: Bundle) -> list[Scores]:
-        new = [members for members in bundle.families if int(members[0]) not in self.scores]
-        together: dict[int, list[Axis]] = {}
-        for members in new:
-            together.setdefault(self.families.beside[int(self.families.number[members[0]])], []).append(members)
-        for lists in together.values():
-            scores = scores_of(self.sources, np.concatenate(lists), self.wish.by)
-            ends = np.cumsum([len(members) for members in lists])[:-1]
-            self.scores.update(zip((int(m[0]) for m in lists), np.split(scores, ends), strict=True))
+        self._score(bundle.families)
         return [self.scores[int(members[0])] for members in bundle.families]
+
+    def _score(self, families: Iterable[Axis]) -> None:
+        """Score the channels of families that have no scores yet: all at once, where they are known before."""
+        new = [members for members in families if int(members[0]) not in self.scores]
+        if new:
+            scores = scores_of(self.sources, new, self.wish.by)
+            self.scores.update(zip((int(members[0]) for members in new), scores, strict=True))

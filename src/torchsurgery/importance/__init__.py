@@ -10,6 +10,8 @@ group reaches into, and answers one number a channel, as a tensor of shape (chan
 
 scoring      what an importance is given
 sources      where in a model's weights that is found
+powers       sums of powers of a tensor's entries along its axes
+totals       the same over all weights of all channels
 judging      the scores of some channels
 measures     l1, l2, random, bn_scale, taylor
 activations  what flows through the channels on a user's data

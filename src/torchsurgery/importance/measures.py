@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CouplingError
-from .scoring import Slice, summed
+from .scoring import Importance, Slice, summed
 
 
 def l2(slices: Sequence[Slice]) -> Tensor:
@@ -100,3 +100,8 @@ def taylor(slices: Sequence[Slice]) -> Tensor:
             way_out="run one first:  loss(model(x)).backward()",
         )
     return summed(terms).abs()
+
+
+def exponent_of(by: Importance) -> int | None:
+    """Of an importance that is the root of a sum of powers of all weights of a channel, the exponent; else None."""
+    return 1 if by is l1 else 2 if by is l2 else None

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ..coupling.atoms import Axis
 from ..coupling.groups import Coupling
-from .scoring import Slice, Sums
+from .powers import Sums
+from .scoring import Slice
 
 
 class Sources:
@@ -39,8 +40,8 @@ class Sources:
         found: dict[int, _Entries | None] = {}
         for place in self.families.reached(members):
             leaf, dim = self.uses.places[place]
-            tensor = self.tensors.get(leaf) if leaf in self.coupling.record.parameters else None
-            if tensor is None or not (tensor.is_floating_point() or tensor.is_complex()):
+            tensor = self.weight(leaf)
+            if tensor is None:
                 continue
             number = int(self.uses.list_of[place])
             if number not in found:
@@ -49,13 +50,19 @@ class Sources:
             if entries is not None:
                 yield self._slice(leaf, dim, tensor, entries, len(self.uses.lists[number]))
 
+    def weight(self, leaf: str) -> Tensor | None:
+        """A parameter that channels can be scored by, by its name; None if it is none, or one of whole numbers."""
+        tensor = self.tensors.get(leaf) if leaf in self.coupling.record.parameters else None
+        is_counted = tensor is not None and (tensor.is_floating_point() or tensor.is_complex())
+        return tensor if is_counted else None
+
     def _slice(self, leaf: str, dim: int, tensor: Tensor, entries: _Entries, length: int) -> Slice:
         record = self.coupling.record
         own = record.leaves[leaf][dim]
-        values, grad, blocks = tensor.detach(), tensor.grad, length // len(own)
-        if blocks > 1:
-            values = _side_by_side(values, blocks, dim)
-            grad = None if grad is None else _side_by_side(grad, blocks, dim)
+        values, grad = tensor.detach(), tensor.grad
+        if length > len(own):
+            values = side_by_side(values, length // len(own), dim)
+            grad = None if grad is None else side_by_side(grad, length // len(own), dim)
         return Slice(
             leaf, dim, record.roles.get(id(own), ""), values, grad, entries.of_each, length, entries.first, self.sums
         )
@@ -102,7 +109,7 @@ def _first_of_run(index: Axis) -> int | None:
     return int(flat[0]) if is_run else None
 
 
-def _side_by_side(tensor: Tensor, blocks: int, dim: int) -> Tensor:
+def side_by_side(tensor: Tensor, blocks: int, dim: int) -> Tensor:
     """(blocks · rows, …, entries, …) → (rows, …, blocks · entries, …): a weight of groups with all their entries."""
     rows = tensor.view(blocks, -1, *tensor.shape[1:]) if tensor.is_contiguous() else torch.stack(tensor.chunk(blocks))
     return rows.movedim(0, dim).flatten(dim, dim + 1)

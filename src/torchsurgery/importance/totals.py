@@ -1,0 +1,72 @@
+"""Sums of powers over all weights of channels: of all families at once, where an importance comes to no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..coupling.atoms import Axis
+from .powers import remembered
+from .sources import Sources, side_by_side
+
+Totals = npt.NDArray[np.float64]
+
+
+def totals_of(sources: Sources, members: Axis, exponent: int) -> Totals:
+    """For each of some channels the sum of |weight| ** exponent over all weights that it has.
+
+    Every weight is read once, and nothing is done group by group: there may be thousands of these.
+
+    Args:
+        sources: The model's weights.
+        members: Channels of any families.
+        exponent: A whole number.
+
+    Returns:
+        (channels,); zeros where nothing is known of the values.
+    """
+    terms = list(_terms(sources, members, exponent))
+    classes = sources.families.classes
+    found: Totals = np.zeros(classes.count)
+    if terms:
+        lists, sums = zip(*terms, strict=True)
+        labels = np.concatenate([sources.uses.lists[number] for number in lists])
+        found += np.bincount(labels, np.concatenate(_on_cpu(sums)), classes.count)
+    if len(classes.whole):  # what depends on several channels is of each of them
+        own = np.broadcast_to(found[classes.whole][:, None], classes.primes.shape)
+        found += np.bincount(classes.primes.reshape(-1), own.reshape(-1), classes.count)
+    return found[members]
+
+
+def _terms(sources: Sources, members: Axis, exponent: int) -> Iterator[tuple[int, Tensor]]:
+    """For each axis that the channels reach into the list that it is of, and a sum for each of its entries."""
+    uses = sources.uses
+    for leaf, places in groupby(sources.families.reached(members), lambda place: uses.places[place][0]):
+        tensor = sources.weight(leaf)
+        if tensor is None or tensor.is_meta:
+            continue
+        list_of = {uses.places[place][1]: int(uses.list_of[place]) for place in places}
+        # One pass over the weight, but for axes on which the groups of a convolution lie side by side.
+        blocks = {dim: len(uses.lists[number]) // tensor.shape[dim] for dim, number in list_of.items()}
+        whole = [dim for dim, number in blocks.items() if number == 1]
+        found = remembered(sources.sums, leaf, tensor.detach(), whole, exponent)
+        for dim in blocks.keys() - found.keys():
+            values = side_by_side(tensor.detach(), blocks[dim], dim)
+            found |= remembered(sources.sums, leaf, values, (dim,), exponent)
+        for dim, sums in found.items():
+            yield list_of[dim], sums
+
+
+def _on_cpu(sums: Sequence[Tensor]) -> list[Totals]:
+    """As arrays; those of one device come together, since each transfer waits for all that is done there."""
+    found: dict[int, Totals] = {i: s.numpy() for i, s in enumerate(sums) if s.device.type == "cpu"}
+    for device in {s.device for s in sums if s.device.type != "cpu"}:
+        here = [i for i, s in enumerate(sums) if s.device == device]
+        whole = torch.cat([sums[i] for i in here]).cpu().numpy()
+        found.update(zip(here, np.split(whole, np.cumsum([len(sums[i]) for i in here])[:-1]), strict=True))
+    return [found[i] for i in range(len(sums))]
