@@ -50,7 +50,7 @@ class Row:
     problem: str = ""
 
 
-CODE = code_of("measuring/*.py", "stats.py", "coupling/substituting.py")
+CODE = code_of("measuring/*.py", "stats.py", "coupling/running/substituting.py")
 
 
 def measure(subject: Subject) -> Row:

@@ -21,7 +21,7 @@ from zoo_prune import answer_of, called_with, gradients, logits, timed, yes
 from zoo_running import Study, carry_out
 
 import torchsurgery as ts
-from torchsurgery.coupling.groups import Coupling
+from torchsurgery.coupling.answers.groups import Coupling
 
 
 @dataclass(frozen=True)

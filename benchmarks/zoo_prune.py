@@ -27,10 +27,10 @@ from zoo_running import Study, carry_out, code_of, recorded
 
 import torchsurgery as ts
 from torchsurgery.choosing import Wish, choose
-from torchsurgery.coupling.cuts import Cut
-from torchsurgery.coupling.groups import Coupling
-from torchsurgery.coupling.integers import Length, names_in
-from torchsurgery.coupling.joining import union
+from torchsurgery.coupling.answers.groups import Coupling
+from torchsurgery.coupling.constraints.integers import Length, names_in
+from torchsurgery.coupling.cuts.cut import Cut
+from torchsurgery.coupling.solving.joining import union
 from torchsurgery.edits import Prune
 from torchsurgery.origins import blocks_of
 from torchsurgery.plans.applying import at_once

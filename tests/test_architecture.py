@@ -39,7 +39,26 @@ ORDER = """
     cli
     __main__ __init__
 """
-PLACE = {name: place for place, name in enumerate(ORDER.split())}
+# And the same within a folder of folders: `__init__` is the folder's own.
+WITHIN = {
+    "coupling": """
+        attention
+        constraints
+        rules
+        running
+        solving
+        answers
+        cuts
+        tracing certificate
+        __init__
+    """
+}
+PLACE = {(name,): (place,) for place, name in enumerate(ORDER.split())}
+PLACE |= {
+    (folder, name): (*PLACE[folder,], place)
+    for folder, order in WITHIN.items()
+    for place, name in enumerate(order.split())
+}
 
 # These move layers about and need not know what any of them computes: that is what layers/ is for.
 LAYER_BLIND = [
@@ -68,8 +87,14 @@ def module_name(path):
 
 
 def unit(name):
-    """The line of ORDER that a module of the package belongs to: 'torchsurgery.layers.norm' → 'layers'."""
+    """What of ORDER a module of the package belongs to: 'torchsurgery.layers.norm' → 'layers'."""
     return name.split(".")[1] if "." in name else "__init__"
+
+
+def units(name):
+    """And what of its folder's order, if that has one: 'torchsurgery.coupling.rules.call' → ('coupling', 'rules')."""
+    inside = (*name.split(".")[2:], "__init__")[:1]
+    return (unit(name), *inside) if unit(name) in WITHIN else (unit(name),)
 
 
 def imported(path):
@@ -93,13 +118,19 @@ def own_imports(path):
 
 @pytest.mark.parametrize("path", files(), ids=module_name)
 def test_every_file_has_a_place(path):
-    assert unit(module_name(path)) in PLACE, f"say in ORDER where {path.name} belongs"
+    assert units(module_name(path)) in PLACE, f"say in ORDER or WITHIN where {path.name} belongs"
+
+
+@pytest.mark.parametrize("folder", WITHIN)
+def test_every_place_is_taken(folder):
+    there = {path.stem for path in (SRC / PACKAGE / folder).iterdir() if path.stem != "__pycache__"}
+    assert there == set(WITHIN[folder].split())
 
 
 @pytest.mark.parametrize("path", files(), ids=module_name)
 def test_imports_go_up(path):
-    mine = unit(module_name(path))
-    down = {name for name in own_imports(path) if unit(name) != mine and PLACE[unit(name)] > PLACE[mine]}
+    mine = PLACE[units(module_name(path))]
+    down = {name for name in own_imports(path) if PLACE[units(name)][: len(mine)] > mine}
     assert not down, f"{module_name(path)} imports what stands below it: {', '.join(sorted(down))}"
 
 

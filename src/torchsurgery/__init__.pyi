@@ -7,9 +7,9 @@ from .checks import Check as Check
 from .checks import Checks as Checks
 from .checks import check as check
 from .composites import Inserted as Inserted
-from .coupling.groups import Coupling as Coupling
-from .coupling.groups import Group as Group
-from .coupling.rules import rule as rule
+from .coupling.answers.groups import Coupling as Coupling
+from .coupling.answers.groups import Group as Group
+from .coupling.rules.registry import rule as rule
 from .coupling.tracing import trace as trace
 from .errors import ConfigError as ConfigError
 from .errors import CouplingError as CouplingError

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from .choosing import Amount, Wish, choose
+from .coupling.answers.groups import Coupling, layer_of
 from .coupling.certificate import certify
-from .coupling.cuts import Cut
-from .coupling.groups import Coupling, layer_of
-from .coupling.solving import Flags
-from .coupling.ties import ties
+from .coupling.cuts.cut import Cut
+from .coupling.cuts.ties import ties
+from .coupling.solving.classes import Flags
 from .coupling.tracing import trace
 from .edits import Prune, target_in_words
 from .errors import CouplingError, TraceError, VerificationError

@@ -19,8 +19,8 @@ from .calls.reading import readings
 from .changes import Change
 from .checks.observing import blame
 from .composites import Inserted
-from .coupling.rules import Record
-from .coupling.substituting import kept, lay_in_tensors, plain_kernels, stand_in
+from .coupling.constraints.record import Record
+from .coupling.running.substituting import kept, lay_in_tensors, plain_kernels, stand_in
 from .distributed import is_wrapped
 from .errors import PlanError
 from .inputs import Arguments, arguments_of, guesses

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from .checks.observing import difference
 from .checks.trials import Trial
 from .choosing import unit_of
-from .coupling.bundles import Bundle, Bundles
-from .coupling.copies import Copies, Grown
-from .coupling.groups import Coupling
-from .coupling.integers import Unsolved
-from .coupling.ties import ties
+from .coupling.answers.bundles import Bundle, Bundles
+from .coupling.answers.groups import Coupling
+from .coupling.constraints.integers import Unsolved
+from .coupling.cuts.copies import Copies, Grown
+from .coupling.cuts.ties import ties
 from .coupling.tracing import trace
 from .edits import Widen, target_in_words
 from .errors import CouplingError, VerificationError

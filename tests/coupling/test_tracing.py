@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import torchsurgery as ts
-from torchsurgery.coupling.rules import USER_RULES
+from torchsurgery.coupling.rules.registry import USER_RULES
 
 
 def members(group):

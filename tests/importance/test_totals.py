@@ -8,7 +8,7 @@ import torchvision
 from torch import nn
 
 import torchsurgery as ts
-from torchsurgery.coupling.joining import joined
+from torchsurgery.coupling.solving.joining import joined
 from torchsurgery.importance import Sources, scores_of
 from torchsurgery.importance.totals import totals_of
 from torchsurgery.tree import Draft

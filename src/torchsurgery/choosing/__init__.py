@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ..coupling.alignment import Unaligned
-from ..coupling.groups import Coupling
+from ..coupling.answers.groups import Coupling
+from ..coupling.cuts.alignment import Unaligned
 from ..errors import CouplingError
 from .amounts import ByAmount
 from .base import Choice, Chosen

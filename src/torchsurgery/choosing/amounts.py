@@ -9,11 +9,11 @@ from math import ceil
 import numpy as np
 from torch import Tensor
 
-from ..coupling.alignment import Unaligned, left_of_each
-from ..coupling.atoms import Axis
-from ..coupling.bundles import Bundle
-from ..coupling.groups import Coupling
-from ..coupling.solving import Flags
+from ..coupling.answers.bundles import Bundle
+from ..coupling.answers.groups import Coupling
+from ..coupling.constraints.atoms import Axis
+from ..coupling.cuts.alignment import Unaligned, left_of_each
+from ..coupling.solving.classes import Flags
 from ..errors import CouplingError
 from ..importance import Scores, Sources, scores_of
 from ..progress import each

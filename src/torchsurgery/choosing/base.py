@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from ..coupling.alignment import Narrower, orders
-from ..coupling.atoms import Axis
-from ..coupling.bundles import Bundle, Bundles
-from ..coupling.cuts import Cut, Remains, factors
-from ..coupling.groups import Coupling, Group, layer_of
-from ..coupling.solving import Flags
+from ..coupling.answers.bundles import Bundle, Bundles
+from ..coupling.answers.groups import Coupling, Group, layer_of
+from ..coupling.constraints.atoms import Axis
+from ..coupling.cuts.alignment import Narrower, orders
+from ..coupling.cuts.cut import Cut, Remains, factors
+from ..coupling.solving.classes import Flags
 from ..errors import CouplingError
 from .wish import Wish
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from torch import nn
 
-from ..coupling.cuts import Remains
-from ..coupling.solving import Flags
+from ..coupling.cuts.cut import Remains
+from ..coupling.solving.classes import Flags
 from ..errors import CouplingError
 from .amounts import ByAmount
 

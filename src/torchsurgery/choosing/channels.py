@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..coupling.atoms import Axis
-from ..coupling.cuts import Remains
-from ..coupling.groups import in_words
-from ..coupling.solving import Flags
+from ..coupling.answers.groups import in_words
+from ..coupling.constraints.atoms import Axis
+from ..coupling.cuts.cut import Remains
+from ..coupling.solving.classes import Flags
 from ..errors import CouplingError
 from .base import Choice
 

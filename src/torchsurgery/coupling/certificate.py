@@ -13,11 +13,11 @@ import numpy as np
 
 from ..errors import VerificationError
 from ..origins import Entries, blocks_of, number_of
-from .atoms import Axis
-from .cuts import Cut, answer_shapes
-from .groups import Coupling
-from .rows import Rows
-from .solving import Classes, Flags
+from .answers.groups import Coupling
+from .constraints.atoms import Axis
+from .cuts.cut import Cut, answer_shapes
+from .solving.classes import Classes, Flags
+from .solving.rows import Rows
 
 
 def certify(before: Coupling, after: Coupling, cut: Cut, dead: Flags) -> None:

@@ -16,17 +16,17 @@ from ..distributed import refuse_wrapped
 from ..errors import TraceError
 from ..inputs import Arguments, arguments_of
 from ..tree import refuse_no_model
-from .atoms import NOWHERE, Where
-from .cuts import Numbers, widths_of
-from .groups import Coupling, layer_of
-from .integers import Widths
-from .protocols import follow_protocols
-from .rows import rows_of
-from .rules import Notes, Record
-from .siblings import follow_siblings
-from .solving import solve
-from .substituting import run, stand_in
-from .watching import Operations
+from .answers.groups import Coupling, layer_of
+from .constraints.atoms import NOWHERE, Where
+from .constraints.integers import Widths
+from .constraints.record import Notes, Record
+from .cuts.cut import Numbers, widths_of
+from .running.protocols import follow_protocols
+from .running.siblings import follow_siblings
+from .running.substituting import run, stand_in
+from .running.watching import Operations
+from .solving.classes import solve
+from .solving.rows import rows_of
 
 Choice: TypeAlias = "Callable[[Any], Any] | None"
 # Module → its first name, and other name → first name.

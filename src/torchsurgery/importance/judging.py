@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from ..coupling.atoms import Axis
-from ..coupling.joining import joined
+from ..coupling.constraints.atoms import Axis
+from ..coupling.solving.joining import joined
 from ..errors import CouplingError
 from .measures import exponent_of
 from .scoring import Importance

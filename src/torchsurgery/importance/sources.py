@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..coupling.atoms import Axis
-from ..coupling.groups import Coupling
+from ..coupling.answers.groups import Coupling
+from ..coupling.constraints.atoms import Axis
 from .powers import Sums
 from .scoring import Slice
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..coupling.atoms import Axis
+from ..coupling.constraints.atoms import Axis
 from .powers import remembered
 from .sources import Sources, side_by_side
 

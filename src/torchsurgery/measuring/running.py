@@ -17,9 +17,9 @@ from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..checks.observing import tensors_in
-from ..coupling.rules import Record
-from ..coupling.shortcuts import MULTIPLYING, Shortcut, shortcut_for
-from ..coupling.substituting import kept, lay_in_tensors, plain_kernels, stand_in
+from ..coupling.constraints.record import Record
+from ..coupling.running.shortcuts import MULTIPLYING, Shortcut, shortcut_for
+from ..coupling.running.substituting import kept, lay_in_tensors, plain_kernels, stand_in
 from ..distributed import refuse_wrapped
 from ..errors import TraceError
 from ..inputs import Arguments

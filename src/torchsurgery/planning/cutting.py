@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ..changes import Change, Follow, Kind, Refresh, Step
 from ..coupling.attention import Attention, as_attention, is_plain_attention
-from ..coupling.integers import shallow
-from ..coupling.substituting import is_special, special_in_words
+from ..coupling.constraints.integers import shallow
+from ..coupling.running.substituting import is_special, special_in_words
 from ..edits import Prune, Recut, Widen
 from ..errors import CouplingError
 from ..layers.following import renew_lists, widths_told

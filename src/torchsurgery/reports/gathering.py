@@ -13,7 +13,7 @@ from torch import nn
 
 from ..changes import Planned
 from ..checks import Checks, check
-from ..coupling.ties import ties_of
+from ..coupling.cuts.ties import ties_of
 from ..coupling.tracing import trace
 from ..edits import Recut
 from ..errors import TraceError, VerificationError

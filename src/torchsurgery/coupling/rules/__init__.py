@@ -1,0 +1,13 @@
+"""What an operation says about the axes of its tensors.
+
+call         what a rule is given: the operation's tensors, and the words in which it says what holds
+registry     which operation has which rule; `rule` adds one
+elementwise  entry by entry, reductions, new tensors · views  other arrangements of the same entries
+moves        joined, repeated, picked entries · strides  windows that overlap
+layers       products, convolutions, normalisations, attention · recurrences  LSTM and its like
+vision       torchvision's own operations
+
+A rule states the axes of the results and the constraints that hold, in the words of `Call`.
+"""
+
+from . import elementwise, layers, moves, recurrences, strides, views, vision  # noqa: F401 - they register theirs

@@ -1,0 +1,10 @@
+"""A run of a model without computing: every operation is seen, and its rule writes down what holds.
+
+substituting  stand-ins for the model's tensors, and the model put back as it was
+surroundings  what a forward keeps outside of its modules, put back
+watching      the modes under which the model runs: who sees the operations, and the sizes that the code gives
+hollow        tensors without values · filled  tensors of one value, of which code may ask
+shortcuts     results on the meta device without PyTorch's own shape functions
+siblings      parts that were not run because others like them were
+protocols     integers that a model tells of itself, though its forward reads none of them
+"""
