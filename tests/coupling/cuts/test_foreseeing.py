@@ -92,6 +92,7 @@ def test_what_can_not_be_told_is_not_ruled_out():
     share[foresight.given[0][:3]] = 0.5  # of a shuffle that loses other shares of its rows
     assert not foresight.brings_others(share)
     assert not foresight.brings_others(np.full(coupling.classes.count, 0.3))
+    assert not foresight.brings_others(np.full(coupling.classes.count, 1 / 6))  # of 12 channels 2, in three rows
 
 
 def test_a_model_without_shuffles():

@@ -112,7 +112,10 @@ class Foresight:
             pieces = [self._piece(run, float(part), turned, ways) for run in runs]
             if any(piece is None for piece in pieces):
                 return None
-            turned.append(_turned(joined(pieces), rows))  # type: ignore[arg-type]
+            whole = joined(pieces)  # type: ignore[arg-type]
+            if len(whole) % rows:
+                return None
+            turned.append(_turned(whole, rows))
         found = joined(ways)
         for run, number in self.taken:
             ends = run.shortened(float(parts[run.shuffle][0]))
