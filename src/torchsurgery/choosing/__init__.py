@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from ..collecting import collection_paused
 from ..coupling.answers.groups import Coupling
 from ..coupling.cuts.alignment import Unaligned
 from ..errors import CouplingError
@@ -40,11 +41,12 @@ def choose(coupling: Coupling, wish: Wish, tensors: Mapping[str, Tensor]) -> Cho
         way = ByChannel
     elif wish.params is not None or wish.macs is not None:
         way = ToBudget
-    try:
-        return way(coupling, wish, tensors).cut()
-    except Unaligned:
-        return way(coupling.tied, wish, tensors).cut()
-    except CouplingError:
-        if not coupling.rows or wish.channels is None:
-            raise
-        return way(coupling.tied, wish, tensors).cut()
+    with collection_paused():
+        try:
+            return way(coupling, wish, tensors).cut()
+        except Unaligned:
+            return way(coupling.tied, wish, tensors).cut()
+        except CouplingError:
+            if not coupling.rows or wish.channels is None:
+                raise
+            return way(coupling.tied, wish, tensors).cut()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from math import prod
 from typing import TypeAlias
 
@@ -17,30 +17,38 @@ Sums: TypeAlias = dict[tuple[str, int, int], Tensor]
 _AT_ONCE = 1 << 17
 
 
-def remembered(sums: Sums, name: str, tensor: Tensor, dims: Collection[int], exponent: int) -> dict[int, Tensor]:
+def remembered(sums: Sums, name: str, tensor: Tensor, dims: Mapping[int, int], exponent: int) -> dict[int, Tensor]:
     """What `sums_of_powers` answers for a tensor of some name, worked out where it isn't in `sums` yet."""
-    new = [dim for dim in dims if (name, dim, exponent) not in sums]
+    new = {dim: blocks for dim, blocks in dims.items() if (name, dim, exponent) not in sums}
     if new:
         sums.update({(name, dim, exponent): found for dim, found in sums_of_powers(tensor, new, exponent).items()})
     return {dim: sums[name, dim, exponent] for dim in dims}
 
 
-def sums_of_powers(tensor: Tensor, dims: Collection[int], exponent: int) -> dict[int, Tensor]:
+def sums_of_powers(tensor: Tensor, dims: Mapping[int, int], exponent: int) -> dict[int, Tensor]:
     """For each of some axes the sum of |entry| ** exponent for each index along it.
 
     Args:
         tensor: Numbers of any kind that has sizes: real or complex ones.
-        dims: The axes.
+        dims: Axis → in how many equal blocks of rows its entries are told apart: 1, or the groups of a convolution.
         exponent: A whole number.
 
     Returns:
-        Axis → (length,), in 32 bits at least: sums in 16 overflow, or come out alike for many channels.
+        Axis → (blocks · length,), block by block, in 32 bits at least: sums in 16 overflow, or come out alike for many
+        channels.
     """
     tensor = tensor.abs() if tensor.is_complex() else tensor
     tensor = tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
-    if exponent == 2 and tensor.dim() > 1 and set(dims) == {0, 1} and _is_plain(tensor):
-        return _squares(tensor)
-    return {dim: _along(tensor, dim, exponent) for dim in dims}
+    if exponent == 2 and tensor.dim() > 1 and dims.keys() == {0, 1} and dims[0] == 1 and _is_plain(tensor):
+        return _squares(tensor, dims[1])
+    beside = {dim: side_by_side(tensor, blocks, dim) if blocks > 1 else tensor for dim, blocks in dims.items()}
+    return {dim: _along(values, dim, exponent) for dim, values in beside.items()}
+
+
+def side_by_side(tensor: Tensor, blocks: int, dim: int) -> Tensor:
+    """(blocks · rows, …, entries, …) → (rows, …, blocks · entries, …): a weight of groups with all their entries."""
+    rows = tensor.view(blocks, -1, *tensor.shape[1:]) if tensor.is_contiguous() else torch.stack(tensor.chunk(blocks))
+    return rows.movedim(0, dim).flatten(dim, dim + 1)
 
 
 def _is_plain(tensor: Tensor) -> bool:
@@ -49,18 +57,19 @@ def _is_plain(tensor: Tensor) -> bool:
     return floats and type(tensor) is Tensor and tensor.device.type == "cpu" and tensor.is_contiguous()
 
 
-def _squares(tensor: Tensor) -> dict[int, Tensor]:
+def _squares(tensor: Tensor, blocks: int) -> dict[int, Tensor]:
     """Along both axes of a weight, read once. numpy multiplies and adds in one pass, without an array of squares."""
-    width = prod(tensor.shape[1:])
-    rows, step = tensor.numpy().reshape(len(tensor), width), max(1, _AT_ONCE // max(1, width))
-    first, second = np.empty(len(rows), rows.dtype), np.zeros(width, rows.dtype)
-    for start in range(0, len(rows), step):
-        some = rows[start : start + step]
-        np.einsum("ij,ij->i", some, some, out=first[start : start + step])
-        second += np.einsum("ij,ij->j", some, some)
+    length, width = len(tensor), prod(tensor.shape[1:])
+    values = tensor.numpy().reshape(blocks, length // blocks, width)
+    step = max(1, _AT_ONCE // max(1, width)) if blocks == 1 else length
+    first, second = np.empty((blocks, length // blocks), values.dtype), np.zeros((blocks, width), values.dtype)
+    for start in range(0, length // blocks, step):
+        some = values[:, start : start + step]
+        np.einsum("bij,bij->bi", some, some, out=first[:, start : start + step])
+        second += np.einsum("bij,bij->bj", some, some)
     if tensor.dim() > 2:
-        second = second.reshape(tensor.shape[1], prod(tensor.shape[2:])).sum(1)
-    return {0: torch.from_numpy(first), 1: torch.from_numpy(second)}
+        second = second.reshape(blocks, tensor.shape[1], prod(tensor.shape[2:])).sum(2)
+    return {0: torch.from_numpy(first.reshape(-1)), 1: torch.from_numpy(second.reshape(-1))}
 
 
 def _along(tensor: Tensor, dim: int, exponent: int) -> Tensor:

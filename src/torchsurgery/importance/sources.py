@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..coupling.answers.groups import Coupling
 from ..coupling.constraints.atoms import Axis
-from .powers import Sums
+from .powers import Sums, side_by_side
 from .scoring import Slice
 
 
@@ -107,12 +107,6 @@ def _first_of_run(index: Axis) -> int | None:
     flat = index[:, 0]
     is_run = index.shape[1] == 1 and flat[-1] - flat[0] == len(flat) - 1 and (flat[1:] > flat[:-1]).all()
     return int(flat[0]) if is_run else None
-
-
-def side_by_side(tensor: Tensor, blocks: int, dim: int) -> Tensor:
-    """(blocks · rows, …, entries, …) → (rows, …, blocks · entries, …): a weight of groups with all their entries."""
-    rows = tensor.view(blocks, -1, *tensor.shape[1:]) if tensor.is_contiguous() else torch.stack(tensor.chunk(blocks))
-    return rows.movedim(0, dim).flatten(dim, dim + 1)
 
 
 def _positions(owner: Axis, count: int) -> Axis | None:

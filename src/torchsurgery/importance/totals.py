@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..coupling.constraints.atoms import Axis
 from .powers import remembered
-from .sources import Sources, side_by_side
+from .sources import Sources
 
 Totals = npt.NDArray[np.float64]
 
@@ -51,14 +51,9 @@ def _terms(sources: Sources, members: Axis, exponent: int) -> Iterator[tuple[int
         if tensor is None or tensor.is_meta:
             continue
         list_of = {uses.places[place][1]: int(uses.list_of[place]) for place in places}
-        # One pass over the weight, but for axes on which the groups of a convolution lie side by side.
+        # On the axis that each group of a convolution has entries of its own along, they are listed group by group.
         blocks = {dim: len(uses.lists[number]) // tensor.shape[dim] for dim, number in list_of.items()}
-        whole = [dim for dim, number in blocks.items() if number == 1]
-        found = remembered(sources.sums, leaf, tensor.detach(), whole, exponent)
-        for dim in blocks.keys() - found.keys():
-            values = side_by_side(tensor.detach(), blocks[dim], dim)
-            found |= remembered(sources.sums, leaf, values, (dim,), exponent)
-        for dim, sums in found.items():
+        for dim, sums in remembered(sources.sums, leaf, tensor.detach(), blocks, exponent).items():
             yield list_of[dim], sums
 
 
