@@ -10,7 +10,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from ..coupling.constraints.atoms import Axis
-from ..coupling.solving.joining import joined
+from ..coupling.solving.joining import joined, parted
 from ..errors import CouplingError
 from .measures import exponent_of
 from .scoring import Importance
@@ -48,7 +48,7 @@ def scores_of(sources: Sources, families: Sequence[Axis], by: Importance) -> lis
 
 
 def _split(scores: Scores, families: Sequence[Axis]) -> list[Scores]:
-    return np.split(scores, np.cumsum([len(members) for members in families])[:-1])
+    return parted(scores, np.cumsum([len(members) for members in families])[:-1])
 
 
 def _answered(sources: Sources, members: Axis, by: Importance) -> Scores:

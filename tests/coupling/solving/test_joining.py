@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchsurgery.coupling.constraints.atoms import Ledger
-from torchsurgery.coupling.solving.joining import components, joined, once, tallied, union
+from torchsurgery.coupling.solving.joining import components, joined, once, parted, tallied, union
 
 
 def test_union_gives_the_smallest_member():
@@ -21,6 +21,13 @@ def test_union_of_a_long_chain():
 
 def test_nothing_joined_is_empty():
     assert joined([]).tolist() == [] and joined([]).dtype == np.int64
+
+
+def test_parts_are_those_of_split():
+    numbers = np.arange(7.0)
+    for ends in ([], [0], [3], [2, 2, 5], [7]):
+        wanted = np.split(numbers, ends)
+        assert [part.tolist() for part in parted(numbers, np.array(ends, int))] == [part.tolist() for part in wanted]
 
 
 def test_an_empty_ledger():

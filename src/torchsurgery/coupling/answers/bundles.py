@@ -244,13 +244,23 @@ class Bundles:
         """For each bundle those that it is multiplied with and lies inside of, as a head's width does in the heads."""
         found: list[set[int]] = [set() for _ in self.all]
         asked: set[tuple[int, int]] = set()
-        for classes in self._product_lists():
-            here = {b.number for b in self.of(self.coupling.classes.primes_of(classes))}
+        for number, here in self._found_in.items():
             pairs = {(one, other) for one in here for other in self._multiplied[one] & here if one < other}
             for one, other in sorted(pairs - asked):
-                inner, outer = sorted((one, other), key=lambda number: -self._runs(classes, number))
+                classes = self.families.uses.lists[number]
+                inner, outer = sorted((one, other), key=lambda bundle: -self._runs(classes, bundle))
                 found[inner].add(outer)
             asked |= pairs
+        return found
+
+    @cached_property
+    def _found_in(self) -> dict[int, set[int]]:
+        """Which bundles are found in each list of `uses` some entries of which depend on several prime classes."""
+        found: dict[int, set[int]] = {}
+        number, family, _ = self.families.counts
+        deep = self.families.uses.is_product[number]
+        for of_list, of_family in zip(number[deep].tolist(), family[deep].tolist(), strict=True):
+            found.setdefault(of_list, set()).add(self._number[self._find(of_family)])
         return found
 
     def _product_lists(self) -> Iterator[Axis]:

@@ -6,7 +6,7 @@ third. Channels of one family can stand for each other; which of them goes is a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TypeAlias
 
@@ -15,7 +15,7 @@ import numpy as np
 from ..constraints.atoms import Axis
 from ..constraints.record import Record
 from ..solving.classes import Classes, Flags
-from ..solving.joining import joined, once, tallied
+from ..solving.joining import joined, once, parted, tallied
 from .lists import Lists
 
 # A parameter or buffer, and which of its axes.
@@ -89,23 +89,23 @@ class Families:
     ) -> None:
         self.record, self.classes, self.balanced = record, classes, balanced
         self.uses = Uses(record, classes, unrolled or {})
-        self.lists = list(self._grouped())
+        self.lists = self._grouped()
         self.number = np.full(classes.count, -1, np.int64)
-        for i, members in enumerate(self.lists):
-            self.number[members] = i
+        self.number[joined(self.lists)] = np.repeat(np.arange(len(self.lists)), [len(m) for m in self.lists])
 
-    def _grouped(self) -> Iterator[Axis]:
+    def _grouped(self) -> list[Axis]:
         signature, seen = self._signatures()
         found = np.nonzero(seen)[0]
         if not len(found):
-            return
+            return []
         first = self._first_atoms()[found]
         block = np.searchsorted(np.array(self.record.ledger.starts), first, side="right")
         signature, parts = signature[found], self._parts[found]
         order = np.lexsort((first, block, parts, signature))
         bounds = _changes(signature[order], parts[order], block[order])
-        for members in sorted(np.split(order, bounds), key=lambda m: int(first[m[0]])):
-            yield found[members]
+        lists = parted(found[order], bounds)
+        begins = first[order[np.concatenate([[0], bounds])]]
+        return [lists[number] for number in np.argsort(begins, kind="stable").tolist()]
 
     def _signatures(self) -> tuple[Axis, Flags]:
         """For each prime class a number that tells in which axes it is found how often."""
@@ -183,7 +183,7 @@ class Families:
         place, which = self.uses.spread(number)
         family = family[which]
         order = np.lexsort((place, family))
-        return np.split(place[order], np.searchsorted(family[order], np.arange(1, len(self.lists))))
+        return parted(place[order], np.searchsorted(family[order], np.arange(1, len(self.lists))))
 
     def reached(self, channels: Axis) -> list[int]:
         """The axes of tensors that some channels reach into, by their numbers in the model's order."""

@@ -7,10 +7,15 @@ few entries to be joined one by one: what was cut out of an axis, or laid end to
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from ..constraints.atoms import Axis, Ledger
+
+_Number = TypeVar("_Number", bound=np.generic)
 
 
 def components(ledger: Ledger) -> Axis:
@@ -79,6 +84,11 @@ class _Axes:
 def joined(axes: Sequence[Axis]) -> Axis:
     """Axes end to end; none of them come to an empty one."""
     return np.concatenate([np.zeros(0, np.int64), *axes])
+
+
+def parted(numbers: npt.NDArray[_Number], ends: Axis) -> list[npt.NDArray[_Number]]:
+    """The parts that end before some places, and the rest: as `np.split`, in a fraction of its time."""
+    return [numbers[start:end] for start, end in pairwise([0, *ends.tolist(), len(numbers)])]
 
 
 def once(numbers: Axis) -> Axis:
