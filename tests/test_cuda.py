@@ -6,12 +6,15 @@ PYTHONPATH=src python -m pytest tests/test_cuda.py        on a machine that has 
 import contextlib
 import copy
 
+import numpy as np
 import pytest
 import torch
 import torchvision
 from torch import nn
 
 import torchsurgery as ts
+from torchsurgery.importance import Sources, scores_of
+from torchsurgery.tree import Draft
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 CUDA = torch.device("cuda", 0)
@@ -211,3 +214,30 @@ def test_pruned_is_held_against_zeroed_there(resnet, x):
     assert line.ok
     assert not line.remark
     assert done.in_force
+
+
+@pytest.mark.parametrize("by", [ts.importance.l1, ts.importance.l2, ts.importance.bn_scale])
+def test_scores_are_those_of_the_cpu(resnet, x, by):
+    coupling = ts.trace(resnet, x)
+    families = coupling.families.lists
+    there = scores_of(Sources(coupling, Draft(resnet).tensors()), families, by)
+    here = scores_of(Sources(coupling, Draft(resnet.cpu()).tensors()), families, by)
+    for one, other in zip(there, here, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+def test_weights_on_two_devices_are_scored_together(resnet, x):
+    coupling = ts.trace(resnet, x)
+    here = scores_of(Sources(coupling, Draft(resnet).tensors()), coupling.families.lists, ts.importance.l2)
+    resnet.layer1.cpu()
+    mixed = scores_of(Sources(coupling, Draft(resnet).tensors()), coupling.families.lists, ts.importance.l2)
+    np.testing.assert_allclose(np.concatenate(mixed), np.concatenate(here), rtol=1e-5)
+
+
+def test_scoring_waits_for_the_device_once(resnet, x):
+    coupling, tensors = ts.trace(resnet, x), Draft(resnet).tensors()
+    torch.cuda.synchronize()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        scores_of(Sources(coupling, tensors), coupling.families.lists, ts.importance.l2)
+    copies = sum(event.count for event in profile.key_averages() if event.key == "aten::_to_copy")
+    assert copies <= 1
