@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from torchsurgery import slicing
-from torchsurgery.slicing import blocks_of, index_of, taken
+from torchsurgery.slicing import Reader, blocks_of, index_of, taken
 
 
 def expected(tensor, entries):
@@ -83,4 +83,17 @@ def test_one_list_is_one_block():
     assert blocks_of((3, 1)) == ((3, 1),)
     assert blocks_of(((3, 1), (0, 2))) == ((3, 1), (0, 2))
     assert blocks_of(()) == ((),)
-    assert index_of((3, 1)).tolist() == [3, 1] and index_of(()).dtype == torch.int64
+
+
+def test_lists_are_read_with_their_bounds():
+    index = index_of((3, 1))
+    assert index.tensor.tolist() == [3, 1] and index_of(()).tensor.dtype == torch.int64
+    assert index.fits(4) and not index.fits(3)
+    assert not index_of((0, -1)).fits(4) and not index_of(()).fits(4)
+
+
+def test_a_list_of_several_axes_is_read_once():
+    reader, rows, groups = Reader(), (3, 1), ((0, 1), (2, 1))
+    assert reader(rows)[0] is reader(rows)[0]
+    assert [index.tensor.tolist() for index in reader(groups)] == [[0, 1], [2, 1]]
+    assert [reader(tuple([number]))[0].tensor.item() for number in range(99)] == list(range(99))

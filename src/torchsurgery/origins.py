@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .slicing import Entries as Entries
+from .slicing import Reader as Reader
 from .slicing import blocks_of as blocks_of
 from .slicing import index_of, taken
 
@@ -39,7 +40,7 @@ class Computed:
     Args:
         sources: Names of the old layer's tensors.
         function: From those tensors to the new one; pure, keeps dtype and device.
-        what: In a few words, for the plan: "zero-padded from 1×1 to 3×3".
+        what: In a few words, for the plan: "zero-padded from 1×1 to 3×3". Empty where `describe` works it out.
         per_entry: Whether the function only moves, drops or zero-fills entries of one source, so that it takes an
             optimizer's momentum of the same shape along, too.
     """
@@ -63,15 +64,23 @@ class Sliced(Computed):
 
     Args:
         indices: Axis → the entries that are kept, in order; see `Entries`.
+        shape: The tensor's, before.
     """
 
     indices: Mapping[int, Entries] = field(default_factory=dict)
+    shape: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, source: str, indices: Mapping[int, Entries], shape: tuple[int, ...]) -> Sliced:
-        """These entries of the tensor `source`, which has this shape."""
-        sizes = [f"{size} → {number_of(indices[i])}" if i in indices else f"{size}" for i, size in enumerate(shape)]
-        return cls((source,), _Take(indices), f"({', '.join(sizes)})", True, indices)
+    def of(
+        cls, source: str, indices: Mapping[int, Entries], shape: tuple[int, ...], reader: Reader | None = None
+    ) -> Sliced:
+        """These entries of the tensor `source`, which has this shape; `reader` has read lists of other tensors."""
+        return cls((source,), _Take(indices, reader or Reader()), "", True, indices, shape)
+
+    def describe(self) -> str:
+        kept = self.indices
+        sizes = (f"{size} → {number_of(kept[i])}" if i in kept else f"{size}" for i, size in enumerate(self.shape))
+        return f"({', '.join(sizes)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +88,10 @@ class _Take:
     """Takes entries along some axes, and keeps the memory format."""
 
     indices: Mapping[int, Entries]
+    reader: Reader = field(default_factory=Reader, repr=False, compare=False)
 
     def __call__(self, tensor: Tensor) -> Tensor:
-        value = taken(tensor, self.indices)
+        value = taken(tensor, self.indices, self.reader)
         layout = layout_of(tensor)
         if layout is not torch.contiguous_format:
             return value.contiguous(memory_format=layout)
@@ -118,9 +128,8 @@ def copied(
     seed: int,
 ) -> Copied:
     """These entries of the tensor `source`, which has this shape; see `Copied`."""
-    what = Sliced.of(source, indices, shape).what
     function = _Copy(indices, shares, noise, seed)
-    return Copied((source,), function, what, True, indices, shares, noise, seed)
+    return Copied((source,), function, "", True, indices, shape, shares, noise, seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +155,7 @@ class _Copy:
         """Numbers that come to zero over the copies of each entry."""
         generator = torch.Generator().manual_seed(self.seed + axis)
         drawn = torch.randn(like.shape, dtype=torch.float64, generator=generator).mul_(self.noise)
-        index = index_of(self.indices[axis])
+        index = index_of(self.indices[axis]).tensor
         mean = torch.zeros_like(drawn.narrow(axis, 0, 1)).repeat_interleave(int(index.max()) + 1, axis)
         mean.index_add_(axis, index, drawn)
         counts = torch.bincount(index).clamp_(min=1).view([-1 if i == axis else 1 for i in range(drawn.dim())])

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import prod
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 # What is kept along an axis: the old entries, in order; or one such list for each of as many equal blocks of the first
 # axis, as the groups of a convolution have, all of one length.
 Entries: TypeAlias = "tuple[int, ...] | tuple[tuple[int, ...], ...]"
-Index: TypeAlias = "npt.NDArray[np.int64]"
 
 # Entries of the rows whose columns are taken before the next rows come: so many are still near the processor.
 _AT_ONCE = 32_768
+
+
+class Index(NamedTuple):
+    """A list of entries as torch and numpy read it, which take ten times as long to read a tuple."""
+
+    tensor: Tensor
+    least: int
+    most: int
+
+    def fits(self, length: int) -> bool:
+        """Whether there is something in it, and all of that within an axis of this length."""
+        return len(self.tensor) > 0 and self.least >= 0 and self.most < length
 
 
 def blocks_of(entries: Entries) -> tuple[tuple[int, ...], ...]:
@@ -26,47 +36,66 @@ def blocks_of(entries: Entries) -> tuple[tuple[int, ...], ...]:
     return entries if isinstance(first, tuple) else (entries,)  # type: ignore[return-value]
 
 
-def index_of(entries: tuple[int, ...]) -> Tensor:
-    """Entries as a tensor. torch takes ten times as long to read a tuple."""
-    return torch.from_numpy(_array(entries))
+def index_of(entries: tuple[int, ...]) -> Index:
+    """A list of entries, read."""
+    array = np.fromiter(entries, np.int64, len(entries))
+    return Index(torch.from_numpy(array), int(array.min(initial=0)), int(array.max(initial=0)))
 
 
-def _array(entries: tuple[int, ...]) -> Index:
-    return np.fromiter(entries, np.int64, len(entries))
+def read(entries: Entries) -> tuple[Index, ...]:
+    """The lists of all blocks, read."""
+    return tuple(map(index_of, blocks_of(entries)))
 
 
-def taken(tensor: Tensor, entries: Mapping[int, Entries]) -> Tensor:
+class Reader:
+    """Reads each list once, as one stands for an axis of many tensors."""
+
+    def __init__(self) -> None:
+        # With the list itself, so that no other one gets its id.
+        self._known: dict[int, tuple[Entries, tuple[Index, ...]]] = {}
+
+    def __call__(self, entries: Entries) -> tuple[Index, ...]:
+        known = self._known.get(id(entries))
+        if known is None:
+            known = self._known[id(entries)] = entries, read(entries)
+        return known[1]
+
+
+def taken(
+    tensor: Tensor, entries: Mapping[int, Entries], reader: Callable[[Entries], tuple[Index, ...]] = read
+) -> Tensor:
     """A tensor's entries along some axes, by the number of the axis; without axes the tensor itself."""
-    blocks = {axis: blocks_of(entries[axis]) for axis in sorted(entries)}
+    blocks = {axis: reader(entries[axis]) for axis in sorted(entries)}
     if list(blocks) == [0, 1] and len(blocks[0]) == len(blocks[1]) == 1 and _is_large(tensor):
-        rows, columns = (_array(lists[0]) for lists in blocks.values())
-        if _is_within(rows, len(tensor)) and _is_within(columns, tensor.shape[1]):
+        rows, columns = blocks[0][0], blocks[1][0]
+        if rows.fits(len(tensor)) and columns.fits(tensor.shape[1]):
             return _by_rows(tensor, rows, columns)
     # The first axis comes first: blocks are runs of what is left of it.
     for axis, lists in blocks.items():
-        parts = tensor.tensor_split(len(lists)) if len(lists) > 1 else (tensor,)
-        each = zip(parts, lists, strict=True)
-        parts = tuple(part.index_select(axis, index_of(block).to(tensor.device)) for part, block in each)
-        tensor = torch.cat(parts) if len(parts) > 1 else parts[0]
+        if len(lists) == 1:
+            tensor = _along(tensor, axis, lists[0])
+        else:
+            parts = zip(tensor.tensor_split(len(lists)), lists, strict=True)
+            tensor = torch.cat([_along(part, axis, index) for part, index in parts])
     return tensor
+
+
+def _along(tensor: Tensor, axis: int, index: Index) -> Tensor:
+    return tensor.index_select(axis, index.tensor if tensor.is_cpu else index.tensor.to(tensor.device))
 
 
 def _is_large(tensor: Tensor) -> bool:
     """Whether it is worth while, and numpy can read it where it lies."""
     floats = tensor.dtype in (torch.float32, torch.float64) and type(tensor) in (Tensor, nn.Parameter)
-    return floats and tensor.numel() > _AT_ONCE and tensor.device.type == "cpu" and tensor.is_contiguous()
-
-
-def _is_within(index: Index, length: int) -> bool:
-    return len(index) > 0 and bool(index.min() >= 0 and index.max() < length)
+    return floats and tensor.numel() > _AT_ONCE and tensor.is_cpu and tensor.is_contiguous()
 
 
 def _by_rows(tensor: Tensor, rows: Index, columns: Index) -> Tensor:
     """Some columns of some rows, without a tensor of all columns of these in between. All are within the tensor."""
-    old = tensor.detach().numpy()
-    new = torch.empty((len(rows), len(columns), *old.shape[2:]), dtype=tensor.dtype)
+    old, down, across = tensor.detach().numpy(), rows.tensor.numpy(), columns.tensor.numpy()
+    new = torch.empty((len(down), len(across), *old.shape[2:]), dtype=tensor.dtype)
     out, step = new.numpy(), max(1, _AT_ONCE // prod(old.shape[1:]))
-    for start in range(0, len(rows), step):
-        some = old.take(rows[start : start + step], 0, mode="clip")
-        some.take(columns, 1, out=out[start : start + step], mode="clip")
+    for start in range(0, len(down), step):
+        some = old.take(down[start : start + step], 0, mode="clip")
+        some.take(across, 1, out=out[start : start + step], mode="clip")
     return new

@@ -1,5 +1,7 @@
 """A cut of layers whose sizes lie in parts of theirs, also where an earlier edit of the plan has cut them."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations
@@ -56,3 +58,41 @@ def test_an_attention_cut_twice_in_one_plan():
         == one.self_attn.out_proj.weight.shape[1]
     )
     assert torch.equal(two(x), one(x))
+
+
+class TiedByOtherNames(nn.Module):
+    """A table whose rows are read as the weight of a product under another name, and a buffer that both hold."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(5, 8)
+        self.out = nn.Module()
+        self.out.kernel = self.embedding.weight
+        self.scale = nn.Linear(8, 8, bias=False)
+
+    def forward(self, x):
+        return self.scale(self.embedding(x)) @ self.out.kernel.T
+
+
+def test_a_tensor_that_layers_share_by_different_names_is_made_once():
+    net, x = TiedByOtherNames(), torch.tensor([[0, 3]])
+    plan = ts.plan(net, x).prune("embedding", 0.5)
+    computed = {change.name: change.origins for change in plan.changes}
+    assert computed["embedding"]["weight"].sources == ("weight",)
+    assert computed["out"]["kernel"].sources == ("kernel",)
+    assert computed["embedding"]["weight"].describe() == computed["out"]["kernel"].describe() == "(5, 8 → 4)"
+    done = plan.apply()
+    assert net.out.kernel is net.embedding.weight and net.embedding.weight.shape == (5, 4)
+    assert net(x).shape == (1, 2, 5)
+    done.undo()
+    assert net.out.kernel is net.embedding.weight and net.embedding.weight.shape == (5, 8)
+
+
+def test_names_that_no_tensor_has_are_passed_over():
+    net = normalised()
+    edit = ts.plan(net, X).prune("0", 0.5).edits[0]
+    kept = {**edit.kept, "gone.weight": {0: (0,)}, "0.gone": {0: (0,)}}
+    plan = ts.plan(net, X).then(replace(edit, kept=kept))
+    assert [change.name for change in plan.changes] == [
+        change.name for change in ts.plan(net, X).prune("0", 0.5).changes
+    ]

@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, TypeAlias
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-Shape = tuple[int, ...]
+Shape: TypeAlias = tuple[int, ...]
+# A layer's tensors by name, those of parametrizations and of `out_proj` included.
+Tensors: TypeAlias = "Mapping[str, Tensor | None]"
+_Teller: TypeAlias = "Callable[[Any, Tensors], dict[str, Any]]"
 
 
-def widths_told(layer: nn.Module, shapes: Mapping[str, Shape]) -> dict[str, Any]:
+def widths_told(layer: nn.Module, tensors: Tensors) -> dict[str, Any]:
     """The attributes that say how wide a layer is, with their values.
 
     Args:
         layer: The layer; its `groups` and `num_heads` are right already.
-        shapes: The shapes of its tensors as they are now, those of parametrizations and of `out_proj` included.
+        tensors: Its tensors as they are now.
     """
-    weight = _weight(shapes)
-    told: dict[str, Any] = {}
-    if isinstance(layer, nn.MultiheadAttention):
-        told = _attention(layer, shapes)
-    elif isinstance(layer, nn.RNNBase):
-        told = {"input_size": shapes["weight_ih_l0"][1], "hidden_size": _hidden(layer, shapes)}
-    elif isinstance(layer, nn.RNNCellBase):
-        told = {"input_size": shapes["weight_ih"][1], "hidden_size": shapes["weight_hh"][1]}
-    elif weight is not None:
-        told = _by_weight(layer, weight)
-    elif isinstance(layer, _NormBase) and "running_mean" in shapes:
-        told = {"num_features": shapes["running_mean"][0]}
+    tell = _teller(type(layer))  # type: ignore[arg-type]  # hashable as every class
+    told = {} if tell is None else tell(layer, tensors)
     return {name: value for name, value in told.items() if name in vars(layer)}
 
 
-def _weight(shapes: Mapping[str, Shape]) -> Shape | None:
-    """The shape of the weight; the direction of weight_norm has that of the weight, too."""
+def _weight(tensors: Tensors) -> Shape:
+    """The shape of the weight, empty where there is none; the direction of weight_norm has that of the weight, too."""
     names = (
         "weight",
         "parametrizations.weight.original1",
@@ -44,27 +38,80 @@ def _weight(shapes: Mapping[str, Shape]) -> Shape | None:
         "weight_orig",  # of spectral_norm, whose weight_v is a vector
         "weight_v",
     )
-    return next((shapes[name] for name in names if name in shapes), None)
+    return next((tuple(tensor.shape) for name in names if (tensor := tensors.get(name)) is not None), ())
 
 
-def _by_weight(layer: nn.Module, weight: Shape) -> dict[str, Any]:
-    if isinstance(layer, _ConvTransposeNd):
-        return {"in_channels": weight[0], "out_channels": weight[1] * layer.groups}
-    if isinstance(layer, _ConvNd):
-        return {"out_channels": weight[0], "in_channels": weight[1] * layer.groups}
-    if isinstance(layer, nn.Linear):
-        return {"out_features": weight[0], "in_features": weight[1]}
-    if isinstance(layer, nn.Bilinear):
-        return {"out_features": weight[0], "in1_features": weight[1], "in2_features": weight[2]}
-    if isinstance(layer, _NormBase):
-        return {"num_features": weight[0]}
-    if isinstance(layer, nn.LayerNorm | nn.RMSNorm):
-        return {"normalized_shape": weight}
-    if isinstance(layer, nn.GroupNorm):
-        return {"num_channels": weight[0]}
-    if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
-        return {"num_embeddings": weight[0], "embedding_dim": weight[1]}
-    return {"num_parameters": weight[0]} if isinstance(layer, nn.PReLU) else {}
+def _axes(*names: str) -> _Teller:
+    """Each attribute tells one axis of the weight, in their order."""
+    return lambda layer, tensors: dict(zip(names, _weight(tensors), strict=False))
+
+
+def _convolution(layer: _ConvNd, tensors: Tensors) -> dict[str, Any]:
+    weight = _weight(tensors)
+    return {"out_channels": weight[0], "in_channels": weight[1] * layer.groups} if weight else {}
+
+
+def _transposed(layer: _ConvTransposeNd, tensors: Tensors) -> dict[str, Any]:
+    weight = _weight(tensors)
+    return {"in_channels": weight[0], "out_channels": weight[1] * layer.groups} if weight else {}
+
+
+def _norm(layer: _NormBase, tensors: Tensors) -> dict[str, Any]:
+    told = _weight(tensors) or _shape(tensors, "running_mean")
+    return {"num_features": told[0]} if told else {}
+
+
+def _whole_shape(layer: nn.Module, tensors: Tensors) -> dict[str, Any]:
+    shape = _weight(tensors)
+    return {"normalized_shape": shape} if shape else {}
+
+
+def _recurrent(layer: nn.RNNBase, tensors: Tensors) -> dict[str, Any]:
+    rows = _shape(tensors, "weight_hh_l0")[0]
+    hidden = rows // {"LSTM": 4, "GRU": 3}.get(layer.mode, 1)
+    return {"input_size": _shape(tensors, "weight_ih_l0")[1], "hidden_size": hidden}
+
+
+def _cell(layer: nn.RNNCellBase, tensors: Tensors) -> dict[str, Any]:
+    return {"input_size": _shape(tensors, "weight_ih")[1], "hidden_size": _shape(tensors, "weight_hh")[1]}
+
+
+def _attention(layer: nn.MultiheadAttention, tensors: Tensors) -> dict[str, Any]:
+    if packed := _shape(tensors, "in_proj_weight"):
+        rows, width = packed
+        return {"embed_dim": width, "kdim": width, "vdim": width, "head_dim": rows // 3 // layer.num_heads}
+    rows, width = _shape(tensors, "q_proj_weight")
+    key, value = _shape(tensors, "k_proj_weight")[1], _shape(tensors, "v_proj_weight")[1]
+    return {"embed_dim": width, "kdim": key, "vdim": value, "head_dim": rows // layer.num_heads}
+
+
+def _shape(tensors: Tensors, name: str) -> Shape:
+    """The shape of a tensor; empty where there is none."""
+    tensor = tensors.get(name)
+    return () if tensor is None else tuple(tensor.shape)
+
+
+_TELLERS: Mapping[type[nn.Module], _Teller] = {
+    nn.Linear: _axes("out_features", "in_features"),
+    nn.Bilinear: _axes("out_features", "in1_features", "in2_features"),
+    _ConvNd: _convolution,
+    _ConvTransposeNd: _transposed,
+    nn.Embedding: _axes("num_embeddings", "embedding_dim"),
+    nn.EmbeddingBag: _axes("num_embeddings", "embedding_dim"),
+    _NormBase: _norm,
+    nn.GroupNorm: _axes("num_channels"),
+    nn.LayerNorm: _whole_shape,
+    nn.RMSNorm: _whole_shape,
+    nn.PReLU: _axes("num_parameters"),
+    nn.RNNBase: _recurrent,
+    nn.RNNCellBase: _cell,
+    nn.MultiheadAttention: _attention,
+}
+
+
+@lru_cache(maxsize=4096)
+def _teller(kind: type[nn.Module]) -> _Teller | None:
+    return next((_TELLERS[base] for base in kind.__mro__ if base in _TELLERS), None)
 
 
 def axes_told(layer: nn.Module) -> Mapping[str, int]:
@@ -78,19 +125,6 @@ def axes_told(layer: nn.Module) -> Mapping[str, int]:
     if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
         return {"embedding_dim": 1}
     return {"num_channels": 0} if isinstance(layer, nn.GroupNorm) else {}
-
-
-def _hidden(layer: nn.RNNBase, shapes: Mapping[str, Shape]) -> int:
-    return shapes["weight_hh_l0"][0] // {"LSTM": 4, "GRU": 3}.get(layer.mode, 1)
-
-
-def _attention(layer: nn.MultiheadAttention, shapes: Mapping[str, Shape]) -> dict[str, Any]:
-    if "in_proj_weight" in shapes:
-        rows, width = shapes["in_proj_weight"]
-        return {"embed_dim": width, "kdim": width, "vdim": width, "head_dim": rows // 3 // layer.num_heads}
-    rows, width = shapes["q_proj_weight"]
-    key, value = shapes["k_proj_weight"][1], shapes["v_proj_weight"][1]
-    return {"embed_dim": width, "kdim": key, "vdim": value, "head_dim": rows // layer.num_heads}
 
 
 def renew_lists(layer: nn.Module) -> None:

@@ -17,7 +17,7 @@ from ..errors import PlanError
 from ..layers.fastpaths import Setting, reads_children, settings_for
 from ..selection import Place, resolve
 from ..tree import Draft
-from .cutting import cut_all, places_of
+from .cutting import Cutting
 from .exposing import expose_all
 from .folding import fold_all
 from .guards import refuse_lost
@@ -91,11 +91,12 @@ def _changes_at(draft: Draft, places: tuple[Place, ...], edit: Placed, widths_ch
 
 
 def _cut(draft: Draft, edit: Recut, widths_changed: bool) -> tuple[Change, ...]:
-    places = places_of(draft, edit)
-    changes = cut_all(Scene(draft, places, widths_changed), edit)
+    cutting = Cutting(draft, edit)
+    places = cutting.places()
+    changes = cutting.changes(Scene(draft, places, widths_changed))
     # What lies inside of another layer is laid in before that one takes it along.
-    names = {name for place in places for name in place.names}
-    depth = [max(_depth(name, names) for name in place.names) for place in places]
+    outer = {name for place in places if place.module._modules for name in place.names}
+    depth = [max(_depth(name, outer) for name in place.names) if outer else 0 for place in places]
     for level in sorted(set(depth), reverse=True):
         here = [i for i, at in enumerate(depth) if at == level]
         _lay_in(draft, [places[i] for i in here], [changes[i] for i in here])

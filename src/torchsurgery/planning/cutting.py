@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeAlias
 from zlib import crc32
 
+import torch
 from torch import Tensor, nn
 
-from ..changes import Change, Follow, Kind, Refresh, Step
+from ..changes import Change, Follow, Kind, Refresh
 from ..coupling.attention import Attention, as_attention, is_plain_attention
 from ..coupling.constraints.integers import shallow
 from ..coupling.running.substituting import is_special, special_in_words
 from ..edits import Prune, Recut, Widen
 from ..errors import CouplingError
 from ..layers.following import renew_lists, widths_told
-from ..origins import Computed, Lengthened, Origin, Same, Sliced, blocks_of, copied, evaluate
+from ..origins import Computed, Lengthened, Origin, Reader, Same, Sliced, blocks_of, copied
 from ..progress import each
 from ..selection import Place
 from ..tree import Draft
@@ -26,93 +28,157 @@ from .scene import Scene
 _Configs: TypeAlias = "dict[tuple[int, tuple[tuple[str, Any], ...]], Any]"
 
 
-def places_of(draft: Draft, edit: Recut) -> tuple[Place, ...]:
-    """The layers that a cut changes, in the order of the model."""
-    slices, attributes = _sliced(draft, edit), _by_module(edit)
-    return tuple(
-        Place(module, tuple(spots.names))
-        for module, spots in draft.spots().items()
-        if _is_touched(draft, module, spots.names, slices, attributes)
-    )
+class Cutting:
+    """One cut of a draft.
 
-
-def cut_all(scene: Scene, edit: Recut) -> list[Change]:
-    """The changes that make a cut at every place of the scene.
+    Args:
+        draft: The model as the edits before this one leave it.
+        edit: The cut.
 
     Raises:
         CouplingError: if a tensor can't be sliced.
-        PlanError: if a layer can't be changed where it stands.
     """
-    slices, attributes = _sliced(scene.draft, edit), _by_module(edit)
-    configs: _Configs = {}
-    verb: Kind = "prune" if isinstance(edit, Prune) else "widen"
-    kinds = dict.fromkeys(edit.layers, verb)
-    return [_change(scene, place, slices, attributes, configs, verb, kinds) for place in each(scene.places, "cutting")]
 
+    def __init__(self, draft: Draft, edit: Recut) -> None:
+        self.draft, self.edit = draft, edit
+        self.verb: Kind = "prune" if isinstance(edit, Prune) else "widen"
+        self._asked = frozenset(edit.layers)
+        self._values = _by_module(edit)
+        self._configs: _Configs = {}
+        self._names = _sliced(draft, edit, self.verb)
+        self._pieces: dict[str, _Piece] = {}
+        self._reader = Reader()
 
-class _Slice:
-    """A tensor with the entries that it will have; made once, however many layers share it."""
+    def places(self) -> tuple[Place, ...]:
+        """The layers that change, in the order of the model."""
+        spots = self.draft.spots().items()
+        return tuple(Place(module, tuple(at.names)) for module, at in spots if self._touches(module, at.names))
 
-    def __init__(self, name: str, old: Tensor, edit: Recut) -> None:
-        self.name, self.old, self.edit = name, old, edit
-        self._new: Tensor | None = None
-        self._origins: dict[str, Computed] = {}
+    def changes(self, scene: Scene) -> list[Change]:
+        """What becomes of the layers of a scene.
 
-    def origin(self, key: str) -> Computed:
-        """Where it comes from, in a layer that has it by this key."""
-        if key not in self._origins:
-            self._origins[key] = self._origin(key)
-        return self._origins[key]
+        Raises:
+            PlanError: if a layer can't be changed where it stands.
+        """
+        with torch.no_grad():
+            return [self._change(scene, place) for place in each(scene.places, "cutting")]
 
-    def _origin(self, key: str) -> Computed:
-        edit, shape = self.edit, tuple(self.old.shape)
-        if isinstance(edit, Widen) and self.name in edit.added:
-            axis, number = edit.added[self.name]
-            return Lengthened.of(key, axis, number, shape, edit.rows if self.old.dim() > 1 else None)
+    def _touches(self, module: nn.Module, names: Sequence[str]) -> bool:
+        if not self._values.keys().isdisjoint(names):
+            return True
+        return any(self._has_sliced(part) for _, part in _parts(self.draft, module))
+
+    def _has_sliced(self, module: nn.Module) -> bool:
+        ids = self._names.keys()
+        return not all(ids.isdisjoint(map(id, own.values())) for own in (module._parameters, module._buffers))
+
+    def _change(self, scene: Scene, place: Place) -> Change:
+        old = place.module
+        new = _copied(old)
+        origins = dict(self._put_tensors(new))
+        tensors, sources = _tensors(new), _tensors(old)
+        values = {key: value for name in place.names for key, value in self._values.get(name, {}).items()}
+        _set_all(new, values, self._configs)
+        told = [*self._set_sizes(old, new, tensors), *_told(old, values)]
+        placement = by_becoming(scene, place, new)
+        computed = ((key, origin) for key, origin in origins.items() if isinstance(origin, Computed))
+        refreshing = [Refresh(tensors[key], origin, sources) for key, origin in computed]
+        return Change(
+            "follow" if self._asked.isdisjoint(place.names) else self.verb,
+            place.names,
+            shell(old),
+            new,
+            placement.standing,
+            (*refreshing, Follow((new,), placement.standing), *placement.steps),
+            f"the layer becomes the {'narrower' if self.verb == 'prune' else 'wider'} one",
+            origins=origins,
+            remarks=tuple(dict.fromkeys(told)),
+        )
+
+    # --- tensors
+
+    def _put_tensors(self, new: nn.Module) -> Iterator[tuple[str, Origin]]:
+        for slots in (new._parameters, new._buffers):
+            for key, tensor in slots.items():
+                if tensor is None:
+                    continue
+                piece = self._piece(tensor)
+                if piece is not None:
+                    slots[key] = piece.new  # type: ignore[assignment]
+                yield key, Same(key) if piece is None else piece.origin_as(key)
+
+    def _piece(self, old: Tensor) -> _Piece | None:
+        """A tensor with the entries that it will have, made once however many layers share it; None if it stays."""
+        name = self._names.get(id(old))
+        if name is not None and name not in self._pieces:
+            origin = self._origin(name, tuple(old.shape))
+            self._pieces[name] = _Piece(_in_place_of(old, origin.function(old.detach())), origin)
+        return None if name is None else self._pieces[name]
+
+    def _origin(self, name: str, shape: tuple[int, ...]) -> Computed:
+        edit, key = self.edit, name.rpartition(".")[2]
+        if isinstance(edit, Widen) and name in edit.added:
+            axis, number = edit.added[name]
+            return Lengthened.of(key, axis, number, shape, edit.rows if len(shape) > 1 else None)
         if isinstance(edit, Widen):
-            shares = edit.shares.get(self.name, {})
-            kept = {axis: blocks_of(entries)[0] for axis, entries in edit.kept[self.name].items()}
-            return copied(key, kept, shape, shares, edit.noise, edit.seed + crc32(self.name.encode()))
-        return Sliced.of(key, edit.kept[self.name], shape)
+            kept = {axis: blocks_of(entries)[0] for axis, entries in edit.kept[name].items()}
+            return copied(key, kept, shape, edit.shares.get(name, {}), edit.noise, edit.seed + crc32(name.encode()))
+        return Sliced.of(key, edit.kept[name], shape, self._reader)
 
-    @property
-    def new(self) -> Tensor:
-        if self._new is None:
-            key = self.name.rpartition(".")[2]
-            value = evaluate(self.origin(key), {key: self.old})
-            self._new = nn.Parameter(value, self.old.requires_grad) if isinstance(self.old, nn.Parameter) else value
-            vars(self._new).update(vars(self.old))
-            _share_hooks(self.old, self._new)
-        return self._new
+    def _set_sizes(self, old: nn.Module, new: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[str]:
+        """Set the attributes of torch.nn's layers that tell the sizes of their tensors; answers what has changed."""
+        found = dict(tensors)
+        for prefix, part in _parts(self.draft, old):
+            if part is not old:
+                inside = ((key, tensor, self._piece(tensor)) for key, tensor in _tensors(part).items())
+                found |= {prefix + key: tensor if piece is None else piece.new for key, tensor, piece in inside}
+        before, now = vars(old), vars(new)
+        for key, value in widths_told(new, found).items():
+            if now.get(key) != value:
+                now[key] = value
+            if before.get(key) != value:
+                yield f"{key} {before.get(key)} → {value}"
+        renew_lists(new)
 
 
-def _share_hooks(old: Tensor, new: Tensor) -> None:
-    """Have a parameter call what is called with the old one's gradients: one list for both, so that handles go on."""
+class _Piece(NamedTuple):
+    """What becomes of a tensor."""
+
+    new: Tensor
+    origin: Computed
+
+    def origin_as(self, key: str) -> Computed:
+        """Where it comes from, in a layer that has it by this key."""
+        return self.origin if self.origin.sources == (key,) else replace(self.origin, sources=(key,))
+
+
+def _in_place_of(old: Tensor, value: Tensor) -> Tensor:
+    """A value as what the old tensor is, with what the user has set on that."""
+    new = nn.Parameter(value, old.requires_grad) if isinstance(old, nn.Parameter) else value
+    vars(new).update(vars(old))
+    # One list of hooks for both, so that handles go on.
     for name in ("_backward_hooks", "_post_accumulate_grad_hooks"):
         hooks = getattr(old, name)
         if hooks and new.requires_grad:
             setattr(new, name, hooks)
+    return new
 
 
-def _sliced(draft: Draft, edit: Recut) -> dict[int, _Slice]:
-    """The id of each tensor that loses or gets entries → what becomes of it."""
-    found: dict[int, _Slice] = {}
-    seen: set[int] = set()
-    for module, spots in draft.spots().items():
-        for key, tensor in (*module._parameters.items(), *module._buffers.items()):
-            if tensor is None or id(tensor) in seen:
-                continue
-            seen.add(id(tensor))
-            name = f"{spots.names[0]}.{key}" if spots.names[0] else key
-            if name in edit.kept:
-                _refuse_special(name, tensor, edit)
-                found[id(tensor)] = _Slice(name, tensor, edit)
+def _sliced(draft: Draft, edit: Recut, verb: str) -> dict[int, str]:
+    """The id of each tensor that loses or gets entries → its name."""
+    found: dict[int, str] = {}
+    modules = {spots.names[0]: module for module, spots in draft.spots().items()}
+    for name in edit.kept:
+        above, _, key = name.rpartition(".")
+        tensor = _tensors(modules[above]).get(key) if above in modules else None
+        if tensor is not None:
+            _refuse_special(name, tensor, verb)
+            found[id(tensor)] = name
     return found
 
 
-def _refuse_special(name: str, tensor: Tensor, edit: Recut) -> None:
+def _refuse_special(name: str, tensor: Tensor, verb: str) -> None:
     if is_special(tensor):
-        verb = "prune" if isinstance(edit, Prune) else "widen"
         raise CouplingError(
             f"cannot {verb} {name}: entries of {special_in_words(tensor)} can't be taken out or copied.",
             name=name,
@@ -121,59 +187,8 @@ def _refuse_special(name: str, tensor: Tensor, edit: Recut) -> None:
         )
 
 
-def _by_module(edit: Recut) -> dict[str, dict[str, Any]]:
-    """Module → its attributes with their new values: integers, and caches, which begin empty."""
-    found: dict[str, dict[str, Any]] = {}
-    for (module, key), value in (*edit.attributes, *((place, None) for place in edit.caches)):
-        found.setdefault(module, {})[key] = value
-    return found
-
-
-def _is_touched(
-    draft: Draft,
-    module: nn.Module,
-    names: Sequence[str],
-    slices: Mapping[int, _Slice],
-    attributes: Mapping[str, Mapping[str, Any]],
-) -> bool:
-    if any(name in attributes for name in names):
-        return True
-    return any(id(t) in slices for _, part in _parts(draft, module) for t in _tensors(part).values())
-
-
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
     return {k: t for k, t in (*module._parameters.items(), *module._buffers.items()) if t is not None}
-
-
-def _change(
-    scene: Scene,
-    place: Place,
-    slices: Mapping[int, _Slice],
-    attributes: Mapping[str, Mapping[str, Any]],
-    configs: _Configs,
-    verb: Kind,
-    kinds: Mapping[str, Kind],
-) -> Change:
-    old = place.module
-    new = _copied(old)
-    origins = dict(_put_tensors(old, new, slices))
-    for name in place.names:
-        _set_all(new, attributes.get(name, {}), configs)
-    told = [f"{key} {before} → {after}" for key, before, after in _set_sizes(scene.draft, old, new, slices)]
-    told += _told_integers(place, old, attributes)
-    placement = by_becoming(scene, place, new)
-    steps: list[Step] = [*_refreshing(old, new, origins), Follow((new,), placement.standing), *placement.steps]
-    return Change(
-        next((kinds[name] for name in place.names if name in kinds), "follow"),
-        place.names,
-        shell(old),
-        new,
-        placement.standing,
-        tuple(steps),
-        f"the layer becomes the {'narrower' if verb == 'prune' else 'wider'} one",
-        origins=origins,
-        remarks=tuple(dict.fromkeys(told)),
-    )
 
 
 def _copied(old: nn.Module) -> nn.Module:
@@ -186,27 +201,15 @@ def _copied(old: nn.Module) -> nn.Module:
     return new
 
 
-def _put_tensors(old: nn.Module, new: nn.Module, slices: Mapping[int, _Slice]) -> Iterator[tuple[str, Origin]]:
-    for slots in (new._parameters, new._buffers):
-        for key, tensor in list(slots.items()):
-            if tensor is None:
-                continue
-            piece = slices.get(id(tensor))
-            if piece is None:
-                yield key, Same(key)
-            else:
-                slots[key] = piece.new  # type: ignore[assignment]
-                yield key, piece.origin(key)
-
-
-def _refreshing(old: nn.Module, new: nn.Module, origins: Mapping[str, Origin]) -> Iterator[Step]:
-    sources, tensors = _tensors(old), _tensors(new)
-    for key, origin in origins.items():
-        if isinstance(origin, Computed):
-            yield Refresh(tensors[key], origin, sources)
-
-
 # --- attributes
+
+
+def _by_module(edit: Recut) -> dict[str, dict[str, Any]]:
+    """Module → its attributes with their new values: integers, and caches, which begin empty."""
+    found: dict[str, dict[str, Any]] = {}
+    for (module, key), value in (*edit.attributes, *((place, None) for place in edit.caches)):
+        found.setdefault(module, {})[key] = value
+    return found
 
 
 def _set_all(new: nn.Module, values: Mapping[str, Any], configs: _Configs) -> None:
@@ -237,22 +240,17 @@ def _set(state: dict[str, Any], key: str, value: int | None) -> None:
     return None
 
 
-def _set_sizes(
-    draft: Draft, old: nn.Module, new: nn.Module, slices: Mapping[int, _Slice]
-) -> Iterator[tuple[str, Any, Any]]:
-    """Attributes of torch.nn's layers that tell the sizes of their tensors."""
-    widths = {
-        f"{prefix}{key}": tuple(slices[id(t)].new.shape if id(t) in slices else t.shape)
-        for prefix, part in _parts(draft, old)
-        for key, t in _tensors(part).items()
-    }
-    for key, value in widths_told(new, widths).items():
-        before = vars(new).get(key)
-        if before != value:
-            vars(new)[key] = value
-        if vars(old).get(key) != value:
-            yield key, vars(old).get(key), value
-    renew_lists(new)
+def _told(old: nn.Module, values: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in values.items():
+        yield f"{key} emptied" if value is None else f"{key} {_get(vars(old), key)} → {value}"
+
+
+def _get(state: Mapping[str, Any], key: str) -> Any:
+    first, _, rest = key.partition(".")
+    if rest:
+        return _get(vars(state[first]), rest)
+    name, _, index = key.partition("[")
+    return state[name][int(index.rstrip("]"))] if index else state[name]
 
 
 def _parts(draft: Draft, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -274,17 +272,3 @@ def _all_of(draft: Draft, name: str, module: nn.Module) -> Iterator[tuple[str, n
     for key, child in draft.children(module).items():
         if child is not None:
             yield from _all_of(draft, f"{name}.{key}", child)
-
-
-def _told_integers(place: Place, old: nn.Module, attributes: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    found = {key: value for name in place.names for key, value in attributes.get(name, {}).items()}
-    told = {key: "emptied" if value is None else f"{_get(vars(old), key)} → {value}" for key, value in found.items()}
-    return [f"{key} {what}" for key, what in told.items()]
-
-
-def _get(state: Mapping[str, Any], key: str) -> Any:
-    first, _, rest = key.partition(".")
-    if rest:
-        return _get(vars(state[first]), rest)
-    name, _, index = key.partition("[")
-    return state[name][int(index.rstrip("]"))] if index else state[name]

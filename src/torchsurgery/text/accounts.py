@@ -36,7 +36,7 @@ def _tensor_words(origins: Mapping[str, Origin]) -> Iterator[str]:
         yield f"carried {listed(same)}"
     for name, origin in origins.items():
         if isinstance(origin, Computed):
-            yield f"{name} {origin.what}"
+            yield f"{name} {origin.describe()}"
     for why, names in _grouped(origins):
         yield f"{'new' if why == 'as given' else 'initialised'} {listed(names)}{f' ({why})' if why else ''}"
 

@@ -146,7 +146,7 @@ def change_cells(change: Change) -> tuple[str, str, str, str, str]:
 
 def _narrowed(change: Change) -> str:
     """What has become narrower or wider: `out_channels 64 → 48`, or the shapes where no attribute tells."""
-    shapes = (f"{name} {origin.what}" for name, origin in change.origins.items() if isinstance(origin, Computed))
+    shapes = (f"{name} {origin.describe()}" for name, origin in change.origins.items() if isinstance(origin, Computed))
     return ", ".join(change.remarks) or ", ".join(shapes)
 
 
