@@ -92,7 +92,14 @@ def test_what_can_not_be_told_is_not_ruled_out():
     share[foresight.given[0][:3]] = 0.5  # of a shuffle that loses other shares of its rows
     assert not foresight.brings_others(share)
     assert not foresight.brings_others(np.full(coupling.classes.count, 0.3))
-    assert not foresight.brings_others(np.full(coupling.classes.count, 1 / 6))  # of 12 channels 2, in three rows
+
+
+def test_channels_that_the_rows_do_not_divide_are_not_ruled_out():
+    net = nn.Sequential(nn.Conv2d(3, 12, 1), nn.ChannelShuffle(4), nn.Conv2d(12, 3, 1))
+    coupling = ts.trace(net, torch.randn(1, 3, 4, 4))
+    foresight = Foresight(coupling)
+    assert foresight.rows == [4]
+    assert not foresight.brings_others(np.full(coupling.classes.count, 0.5))
 
 
 def test_a_model_without_shuffles():
