@@ -13,7 +13,7 @@ PACKAGE = "torchsurgery"
 # From the top to the bottom; a folder stands for all that is in it. A new file needs a place.
 ORDER = """
     errors
-    randomness collecting progress markup slicing
+    randomness collecting containers progress markup slicing
     origins
     models stats
     layers

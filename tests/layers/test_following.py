@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, spectral_norm
 
-from torchsurgery.layers.following import axes_told, renew_lists, widths_told
+import torchsurgery as ts
+from torchsurgery.layers.following import WIDTHS, axes_told, renew_lists, widths_told
 
 # Two layers of a class that differ in their widths, and what tells these.
 PAIRS = {
@@ -79,3 +80,35 @@ def test_a_recurrent_layer_finds_the_weights_that_it_is_given():
     layer._parameters["weight_ih_l0"] = weight = nn.Parameter(torch.zeros(16, 3))
     renew_lists(layer)
     assert any(kept is weight for kept in layer._flat_weights)
+
+
+def test_of_an_axis_that_groups_shorten_nothing_is_told():
+    assert axes_told(nn.Conv2d(4, 6, 3)) == {"out_channels": 0, "in_channels": 1}
+    assert axes_told(nn.Conv2d(4, 6, 3, groups=2)) == {"out_channels": 0}
+    assert axes_told(nn.ConvTranspose2d(4, 6, 3, groups=2)) == {"in_channels": 0}
+
+
+def test_how_many_words_a_table_has_is_no_width():
+    assert axes_told(nn.Embedding(5, 3)) == {"embedding_dim": 1}
+    assert {name for layer, _ in PAIRS.values() for name in axes_told(layer)} == WIDTHS
+
+
+class Halved(nn.Module):
+    """Reads off a layer how wide it is."""
+
+    def __init__(self):
+        super().__init__()
+        self.both, self.head = nn.Bilinear(3, 4, 8), nn.Linear(4, 2)
+
+    def forward(self, x):
+        pairs = self.both(x, x.new_ones(len(x), 4))
+        return self.head(pairs.view(-1, 2, self.both.out_features // 2).sum(1))
+
+
+def test_a_width_that_the_code_reads_off_a_layer_follows():
+    net = Halved()
+    done = ts.prune(net, amount=0.5, example_inputs=torch.randn(5, 3))
+    assert (net.both.out_features, net.head.in_features) == (4, 2)
+    assert net(torch.randn(5, 3)).shape == (5, 2)
+    done.undo()
+    assert net.both.out_features == 8

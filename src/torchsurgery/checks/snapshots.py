@@ -7,11 +7,9 @@ one from elsewhere (a closure, a hook, another thread's reference) runs the same
 
 from __future__ import annotations
 
-import operator
 import random
 import sys
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -19,12 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..containers import CONTAINERS, Contents
+
 # Parameters up to this many bytes are copied, to undo a forward that writes into them. Above it, a copy could be what
 # no longer fits; such a forward is rare, and the caller is told.
 COPIED_BYTES = 2**30
 
-# Containers that a module may fill while it runs. Exact types: a subclass may do more on a write than store.
-_CONTAINERS = frozenset({list, set, deque, dict, OrderedDict, defaultdict})
 _PLAIN_TENSORS = frozenset({Tensor, nn.Parameter, nn.Buffer})
 
 
@@ -40,8 +38,7 @@ class Snapshot:
         parameters = {id(p): p for module in modules for p in module.parameters(recurse=False)}
         self.copied = sum(p.nbytes for p in parameters.values() if _is_copyable(p)) <= COPIED_BYTES
         self._seen: set[int] = set()
-        self._empty: list[Any] = []
-        self._filled: list[tuple[Any, Any]] = []
+        self._contents = Contents()
         self._undo: list[Callable[[], None]] = []
         for parameter in parameters.values():
             self._take_tensor(parameter, self.copied)
@@ -52,11 +49,7 @@ class Snapshot:
 
     def restore(self) -> None:
         """Put everything back; may be called again and again."""
-        for container in self._empty:
-            if container:
-                container.clear()
-        for container, content in self._filled:
-            _refill(container, content)
+        self._contents.put_back()
         for undo in self._undo:
             undo()
 
@@ -94,18 +87,11 @@ class Snapshot:
             self._take_tensor(value, True)
         elif isinstance(value, torch.Generator):
             self._undo.append(_undo_of(value.get_state, value.set_state))
-        elif type(value) in _CONTAINERS and id(value) not in self._seen:
+        elif type(value) in CONTAINERS and id(value) not in self._seen:
             self._seen.add(id(value))
-            self._take_container(value)
-
-    def _take_container(self, container: Any) -> None:
-        if not container:
-            self._empty.append(container)
-            return
-        content = container.copy()
-        self._filled.append((container, content))
-        for value in content.values() if isinstance(content, dict) else content:
-            self._take_value(value)
+            self._contents.take(value)
+            for item in list(value.values()) if isinstance(value, dict) else list(value):
+                self._take_value(item)
 
     def _take_tensor(self, tensor: Tensor, copied: bool) -> None:
         if id(tensor) in self._seen:
@@ -135,34 +121,6 @@ class Snapshot:
 def _undo_of(read: Callable[[], Any], write: Callable[[Any], Any]) -> Callable[[], None]:
     state = read()
     return lambda: write(state)
-
-
-def _refill(container: Any, content: Any) -> None:
-    """Make `container` hold `content` again: the same objects in the same order."""
-    if isinstance(container, dict):
-        _refill_mapping(container, content)
-    elif isinstance(container, set):
-        container.intersection_update(content)
-        container.update(content)
-    elif not _are_same(container, content):
-        container.clear()
-        container.extend(content)
-
-
-def _refill_mapping(container: dict[Any, Any], content: dict[Any, Any]) -> None:
-    if _are_same(container, content) and _are_same(container.values(), content.values()):
-        return
-    # Filled before it is emptied of the rest, so that another thread or an interrupt finds nothing missing.
-    container.update(content)
-    for key in [key for key in container if key not in content]:
-        del container[key]
-    if not _are_same(container, content):
-        container.clear()
-        container.update(content)
-
-
-def _are_same(some: Collection[Any], others: Collection[Any]) -> bool:
-    return len(some) == len(others) and all(map(operator.is_, some, others))
 
 
 def _is_copyable(tensor: Tensor) -> bool:

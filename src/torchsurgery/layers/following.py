@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -41,19 +41,14 @@ def _weight(tensors: Tensors) -> Shape:
     return next((tuple(tensor.shape) for name in names if (tensor := tensors.get(name)) is not None), ())
 
 
-def _axes(*names: str) -> _Teller:
-    """Each attribute tells one axis of the weight, in their order."""
-    return lambda layer, tensors: dict(zip(names, _weight(tensors), strict=False))
+def _by_weight(layer: nn.Module, tensors: Tensors) -> dict[str, Any]:
+    lengths = zip(_axes(type(layer)), _weight(tensors), strict=False)  # type: ignore[arg-type]  # classes are hashable
+    return {name: n * _groups(layer) if dim == 1 else n for dim, (name, n) in enumerate(lengths)}
 
 
-def _convolution(layer: _ConvNd, tensors: Tensors) -> dict[str, Any]:
-    weight = _weight(tensors)
-    return {"out_channels": weight[0], "in_channels": weight[1] * layer.groups} if weight else {}
-
-
-def _transposed(layer: _ConvTransposeNd, tensors: Tensors) -> dict[str, Any]:
-    weight = _weight(tensors)
-    return {"in_channels": weight[0], "out_channels": weight[1] * layer.groups} if weight else {}
+def _groups(layer: nn.Module) -> int:
+    """By how many times the second axis of its weight is shorter than the layer tells."""
+    return layer.groups if isinstance(layer, _ConvNd) else 1
 
 
 def _norm(layer: _NormBase, tensors: Tensors) -> dict[str, Any]:
@@ -91,18 +86,25 @@ def _shape(tensors: Tensors, name: str) -> Shape:
     return () if tensor is None else tuple(tensor.shape)
 
 
+# Class → what tells the lengths of its weight's axes, in their order.
+_AXES: Mapping[type[nn.Module], Sequence[str]] = {
+    nn.Linear: ("out_features", "in_features"),
+    nn.Bilinear: ("out_features", "in1_features", "in2_features"),
+    _ConvNd: ("out_channels", "in_channels"),
+    _ConvTransposeNd: ("in_channels", "out_channels"),
+    nn.Embedding: ("num_embeddings", "embedding_dim"),
+    nn.EmbeddingBag: ("num_embeddings", "embedding_dim"),
+    nn.GroupNorm: ("num_channels",),
+    nn.PReLU: ("num_parameters",),
+}
+# Of these what a model's own code may read for the width of a stream.
+WIDTHS = frozenset({"out_features", "in_features", "out_channels", "in_channels", "embedding_dim", "num_channels"})
+
 _TELLERS: Mapping[type[nn.Module], _Teller] = {
-    nn.Linear: _axes("out_features", "in_features"),
-    nn.Bilinear: _axes("out_features", "in1_features", "in2_features"),
-    _ConvNd: _convolution,
-    _ConvTransposeNd: _transposed,
-    nn.Embedding: _axes("num_embeddings", "embedding_dim"),
-    nn.EmbeddingBag: _axes("num_embeddings", "embedding_dim"),
+    **dict.fromkeys(_AXES, _by_weight),
     _NormBase: _norm,
-    nn.GroupNorm: _axes("num_channels"),
     nn.LayerNorm: _whole_shape,
     nn.RMSNorm: _whole_shape,
-    nn.PReLU: _axes("num_parameters"),
     nn.RNNBase: _recurrent,
     nn.RNNCellBase: _cell,
     nn.MultiheadAttention: _attention,
@@ -114,17 +116,20 @@ def _teller(kind: type[nn.Module]) -> _Teller | None:
     return next((_TELLERS[base] for base in kind.__mro__ if base in _TELLERS), None)
 
 
+@lru_cache(maxsize=4096)
+def _axes(kind: type[nn.Module]) -> Sequence[str]:
+    return next((_AXES[base] for base in kind.__mro__ if base in _AXES), ())
+
+
 def axes_told(layer: nn.Module) -> Mapping[str, int]:
     """The attributes that each tell the length of one axis of the layer's weight, with that axis."""
-    if isinstance(layer, nn.Linear):
-        return {"out_features": 0, "in_features": 1}
-    if isinstance(layer, _ConvTransposeNd):
-        return {"in_channels": 0} | ({"out_channels": 1} if layer.groups == 1 else {})
-    if isinstance(layer, _ConvNd):
-        return {"out_channels": 0} | ({"in_channels": 1} if layer.groups == 1 else {})
-    if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
-        return {"embedding_dim": 1}
-    return {"num_channels": 0} if isinstance(layer, nn.GroupNorm) else {}
+    return _axes_told(type(layer), _groups(layer) > 1)  # type: ignore[arg-type]  # classes are hashable
+
+
+@lru_cache(maxsize=4096)
+def _axes_told(kind: type[nn.Module], in_groups: bool) -> Mapping[str, int]:
+    names = _axes(kind)  # type: ignore[arg-type]  # classes are hashable
+    return {name: dim for dim, name in enumerate(names) if name in WIDTHS and not (in_groups and dim == 1)}
 
 
 def renew_lists(layer: nn.Module) -> None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
-from ...layers.following import axes_told
+from ...layers.following import WIDTHS, axes_told
 from .atoms import Axis, Where, words
 
 
@@ -205,8 +205,6 @@ _READ_BY_TORCH = sorted(
         upscale_factor downscale_factor num_features"""
     )
 )
-# What a layer tells of its weight; see `layers.following.axes_told`.
-_TOLD = words("out_features in_features out_channels in_channels embedding_dim num_channels")
 # A longer list is a table, such as the numbers of each window's neighbours, and no list of widths.
 _LONGEST = 512
 
@@ -232,7 +230,7 @@ def pin(names: Mapping[nn.Module, str], integers: Integers) -> None:
     """Hold the widths that the code has read off layers to the axes of their weights, which are stand-ins by then."""
     used = {n for site in integers.sites for n in names_in(site.expression)} | integers.factors
     used |= {n for pair in integers.equations for expression in pair for n in names_in(expression)}
-    told = [name for name in used if isinstance(name, Attribute) and name.key in _TOLD]
+    told = [name for name in used if isinstance(name, Attribute) and name.key in WIDTHS]
     modules = {name: module for module, name in names.items()} if told else {}
     for name in told:
         dim = axes_told(modules[name.module]).get(name.key)

@@ -84,9 +84,10 @@ def _computed(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor
     if filled is None or filled.value is None or any(isinstance(other, Tensor) for other in args[1:]):
         return None
     real = torch.full((), filled.value, dtype=args[0].dtype).expand(args[0].shape)
-    out = op(real, *map(_here, args[1:]), **{key: _here(value) for key, value in kwargs.items()})
+    out = op(real, *map(on_cpu, args[1:]), **{key: on_cpu(value) for key, value in kwargs.items()})
     return out if isinstance(out, Tensor) else None
 
 
-def _here(value: Any) -> Any:
+def on_cpu(value: Any) -> Any:
+    """An argument of an operation that computes: where it names a device, it is to be the CPU."""
     return torch.device("cpu") if isinstance(value, torch.device) else value

@@ -7,14 +7,14 @@ in a module is dropped afterwards, and the random state is put back.
 from __future__ import annotations
 
 import sys
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ...containers import CONTAINERS, Contents
 from ...progress import Advance, unheard, work
 from ...randomness import random_state_kept
 from ..attention import Attention, is_plain_attention
@@ -26,7 +26,6 @@ from .surroundings import surroundings_kept
 from .watching import Functions, Operations
 
 _PLAIN = frozenset({Tensor, nn.Parameter, nn.Buffer})
-_CONTAINERS = frozenset({list, set, dict, deque, OrderedDict, defaultdict})
 
 
 def stand_in(tensor: Tensor, on_meta: bool) -> Tensor:
@@ -63,12 +62,12 @@ def _plain_dtype(tensor: Tensor) -> torch.dtype:
 def kept(names: Mapping[nn.Module, str], record: Record) -> Iterator[None]:
     """A block after which every module has the class, the attributes and the entries of containers that it had."""
     before = [(module, type(module), module.__dict__.copy()) for module in names]
-    containers = _Containers(state for _, _, state in before)
+    contents = Contents([value for _, _, state in before for value in state.values() if type(value) in CONTAINERS])
     try:
         with random_state_kept(), surroundings_kept(names):
             yield
     finally:
-        filled = containers.filled()
+        filled = _filled(contents)
         for module, kind, state in before:
             if filled:
                 caches = [key for key, value in state.items() if id(value) in filled and not key.startswith("_")]
@@ -76,34 +75,16 @@ def kept(names: Mapping[nn.Module, str], record: Record) -> Iterator[None]:
             if type(module) is not kind:
                 object.__setattr__(module, "__class__", kind)
             _put_back(module.__dict__, state)
-        containers.put_back()
+        contents.put_back()
 
 
-class _Containers:
-    """The lists, sets and dictionaries that modules have, with what they hold: most are empty and stay so."""
-
-    def __init__(self, states: Iterable[Mapping[str, Any]]) -> None:
-        self.empty: list[Any] = []
-        self.full: list[tuple[Any, Any]] = []
-        for state in states:
-            for value in state.values():
-                if type(value) in _CONTAINERS:
-                    self.full.append((value, value.copy())) if value else self.empty.append(value)
-
-    def filled(self) -> set[int]:
-        """The ids of dictionaries into which the forward has put tensors: caches, which fit these widths only."""
-        pairs: list[tuple[Any, Any]] = [(held, {}) for held in self.empty if held]
-        pairs = [
-            pair for pair in (*pairs, *self.full) if isinstance(pair[0], dict) and pair[0].keys() != pair[1].keys()
-        ]
-        return {id(held) for held, content in pairs if _has_new_tensors(held, content)}
-
-    def put_back(self) -> None:
-        for container in self.empty:
-            if container:
-                container.clear()
-        for container, content in self.full:
-            _refill(container, content)
+def _filled(contents: Contents) -> set[int]:
+    """The ids of dictionaries into which the forward has put tensors: caches, which fit these widths only."""
+    pairs: list[tuple[Any, Any]] = [(held, {}) for held in contents.empty if held]
+    pairs = [
+        pair for pair in (*pairs, *contents.full) if isinstance(pair[0], dict) and pair[0].keys() != pair[1].keys()
+    ]
+    return {id(held) for held, content in pairs if _has_new_tensors(held, content)}
 
 
 def _has_new_tensors(container: Mapping[Any, Any], content: Container[Any]) -> bool:
@@ -115,11 +96,6 @@ def _put_back(state: dict[str, Any], before: Mapping[str, Any]) -> None:
     if len(state) > len(before):
         for key in [key for key in state if key not in before]:
             del state[key]
-
-
-def _refill(container: Any, content: Any) -> None:
-    container.clear()
-    container.extend(content) if isinstance(container, (list, deque)) else container.update(content)
 
 
 def lay_in_tensors(record: Record, names: Mapping[nn.Module, str], on_meta: bool) -> None:

@@ -7,7 +7,6 @@ are written, and what `functools.lru_cache` remembers.
 from __future__ import annotations
 
 import sys
-from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import _lru_cache_wrapper
@@ -24,7 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_CONTAINERS = frozenset({list, set, dict, deque, OrderedDict, defaultdict})
+from ...containers import CONTAINERS, Contents, refill
+
 # What holds nothing, by its very class: most of what there is.
 _PLAIN = frozenset(
     {
@@ -46,7 +46,7 @@ def surroundings_kept(modules: Iterable[nn.Module]) -> Iterator[None]:
     modules = list(modules)
     kinds = {kind for module in {type(m): m for m in modules}.values() for kind in type(module).__mro__}
     kinds = {kind for kind in kinds if not _is_foreign(kind)}
-    undo = [_refilling(held) for held in _held(modules)]
+    undo = [Contents(list(_held(modules))).put_back]
     undo += [_class_attributes(kind) for kind in kinds]
     for file in {kind.__module__ for kind in kinds}:
         undo += _globals(vars(sys.modules[file])) if file in sys.modules else []
@@ -65,7 +65,7 @@ def _held(modules: Iterable[nn.Module]) -> Iterator[Any]:
     """The containers in containers of modules, and the attributes of helpers."""
     first = [value for m in modules for key, value in vars(m).items() if key not in _OWN and type(value) not in _PLAIN]
     # A module's own containers are put back with it.
-    inside = [item for value in first for item in (_items(value) if type(value) in _CONTAINERS else (value,))]
+    inside = [item for value in first for item in (_items(value) if type(value) in CONTAINERS else (value,))]
     return _within(inside)
 
 
@@ -79,14 +79,13 @@ def _within(values: Iterable[Any]) -> Iterator[Any]:
         if kind in _PLAIN or id(value) in seen or depth > _DEPTH:
             continue
         seen.add(id(value))
-        if kind in _CONTAINERS:
-            yield value
-        elif isinstance(value, _OTHER):
-            continue
-        elif kind is not tuple and not _is_foreign(kind) and isinstance(getattr(value, "__dict__", None), dict):
+        if kind not in CONTAINERS and kind is not tuple:
+            if isinstance(value, _OTHER) or _is_foreign(kind) or not isinstance(getattr(value, "__dict__", None), dict):
+                continue
             value = vars(value)
-            yield value
-        if type(value) in _CONTAINERS or kind is tuple:
+        if len(value) <= _MOST:
+            if kind is not tuple:
+                yield value
             todo += [(item, depth + 1) for item in _items(value)]
 
 
@@ -96,33 +95,10 @@ def _items(container: Any) -> Iterable[Any]:
     return list(container.values()) if isinstance(container, dict) else list(container)
 
 
-def _refilling(container: Any) -> Callable[[], None]:
-    if len(container) > _MOST:
-        return lambda: None
-    content = container.copy()
-
-    def restore() -> None:
-        if isinstance(container, dict | set):
-            if len(container) != len(content) or _are_others(container, content):
-                container.clear()
-                container.update(content)
-        elif len(container) != len(content) or any(a is not b for a, b in zip(container, content, strict=True)):
-            container.clear()
-            container.extend(content)
-
-    return restore
-
-
-def _are_others(container: Any, content: Any) -> bool:
-    if isinstance(container, set):
-        return bool(container != content)
-    return any(key not in container or container[key] is not content[key] for key in content)
-
-
 def _class_attributes(kind: type) -> Callable[[], None]:
     before = dict(vars(kind))
     values = [value for value in before.values() if type(value) not in _PLAIN]
-    inside = [*map(_refilling, _within(values)), *_remembered(values)]
+    inside = [Contents(list(_within(values))).put_back, *_remembered(values)]
 
     def restore() -> None:
         now = vars(kind)
@@ -141,8 +117,8 @@ def _globals(space: dict[str, Any]) -> list[Callable[[], None]]:
     """Of what is global only what has tensors in it by then: files may well be read on the first run."""
     before = space.copy()
     values = [value for value in before.values() if type(value) not in _PLAIN]
-    containers = [value for value in values if type(value) in _CONTAINERS and len(value) <= _MOST]
-    refill = [(value, len(value), _refilling(value)) for value in containers if value is not space]
+    containers = [value for value in values if type(value) in CONTAINERS and len(value) <= _MOST]
+    held = [(value, value.copy()) for value in containers if value is not space]
 
     def restore() -> None:
         new = [key for key, value in space.items() if type(value) is Tensor and before.get(key) is not value]
@@ -151,17 +127,17 @@ def _globals(space: dict[str, Any]) -> list[Callable[[], None]]:
                 space[key] = before[key]
             else:
                 del space[key]
-        for container, size, again in refill:
+        for container, content in held:
             # Large ones are registries, to which something may be added, and in which nothing is replaced.
-            is_small = size <= _SMALL or len(container) != size
+            is_small = len(content) <= _SMALL or len(container) != len(content)
             if is_small and any(isinstance(item, Tensor) for value in _items(container) for item in _flat(value)):
-                again()
+                refill(container, content)
 
     return [restore, *_remembered(values)]
 
 
 def _flat(value: Any) -> Iterable[Any]:
-    return _items(value) if type(value) in _CONTAINERS or type(value) is tuple else (value,)
+    return _items(value) if type(value) in CONTAINERS or type(value) is tuple else (value,)
 
 
 def _remembered(values: Iterable[Any]) -> Iterator[Callable[[], None]]:

@@ -24,7 +24,7 @@ from ..rules.elementwise import FACTORIES, elementwise
 from ..rules.registry import Rule, is_composite, rule_for
 from ..rules.strides import strides_read
 from ..rules.views import LOOKING, MOVING
-from .filled import asks, filled_after, fills, told
+from .filled import asks, filled_after, fills, on_cpu, told
 from .hollow import hollow
 from .shortcuts import Shortcut, shortcut_for
 
@@ -171,7 +171,7 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _placed_factory(self, name: str, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Floating-point tensors that are made by size come on meta, all else for real."""
-        kwargs = {k: _real_device(v) for k, v in kwargs.items()}
+        kwargs = {k: on_cpu(v) for k, v in kwargs.items()}
         if name in FACTORIES and (not args or not isinstance(args[0], Tensor) or name.startswith("new_")):
             dtype = kwargs.get("dtype") or torch.get_default_dtype()
             if name.startswith("new_") and kwargs.get("dtype") is None:
@@ -249,16 +249,12 @@ def _meta_device(value: Any) -> Any:
     return torch.device("meta") if isinstance(value, torch.device) else value
 
 
-def _real_device(value: Any) -> Any:
-    return torch.device("cpu") if isinstance(value, torch.device) else value
-
-
 def _on_meta(args: Any) -> tuple[Any, ...]:
     return tuple(_meta_device(value) for value in args)
 
 
 def _placed(args: Any) -> tuple[Any, ...]:
-    return tuple(_real_device(value) for value in args)
+    return tuple(on_cpu(value) for value in args)
 
 
 class Functions(TorchFunctionMode):
