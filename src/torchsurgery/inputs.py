@@ -52,6 +52,25 @@ def arguments_of(example_inputs: Any) -> Arguments:
     return (tuple(example_inputs) if isinstance(example_inputs, (tuple, list)) else (example_inputs,)), {}
 
 
+def not_taken(model: nn.Module, name: str, error: Exception, argument: str) -> TraceError:
+    """The error for a model that fails on what it is called with.
+
+    Args:
+        model: The model.
+        name: Where in it.
+        error: What it raised.
+        argument: The argument by which the user has given the inputs.
+    """
+    place = f"{name} of {type(model).__name__}" if name else type(model).__name__
+    first = str(error).strip().partition("\n")[0][:200]
+    return TraceError(
+        f"{place} fails on these inputs: {type(error).__name__}: {first}",
+        name=name,
+        got=error,
+        way_out=f"give {argument} that the model takes as it is:  model(*inputs)",
+    )
+
+
 def _not_found(model: nn.Module, tried: Sequence[TraceError]) -> TraceError:
     name = type(model).__name__
     causes = list(dict.fromkeys(line for error in tried for line in str(error).split("\n")[:2]))

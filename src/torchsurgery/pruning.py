@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from .choosing import Amount, Wish, choose
-from .coupling.answers.groups import Coupling, layer_of
+from .coupling.answers.groups import Coupling
 from .coupling.certificate import certify
+from .coupling.constraints.record import layer_of
 from .coupling.cuts.cut import Cut
 from .coupling.cuts.ties import ties
 from .coupling.solving.classes import Flags

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor, nn
 
-from .coupling.answers.groups import Coupling, layer_of
+from .coupling.answers.groups import Coupling
 from .coupling.constraints.integers import Attribute, Unsolved, is_config, names_in
+from .coupling.constraints.record import layer_of
 from .coupling.cuts.tokens import Place, Tokens
 from .coupling.tracing import trace
 from .edits import Widen, target_in_words

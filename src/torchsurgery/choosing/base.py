@@ -9,8 +9,9 @@ import numpy as np
 from torch import Tensor
 
 from ..coupling.answers.bundles import Bundle, Bundles
-from ..coupling.answers.groups import Coupling, Group, layer_of
+from ..coupling.answers.groups import Coupling, Group
 from ..coupling.constraints.atoms import Axis
+from ..coupling.constraints.record import layer_of
 from ..coupling.cuts.alignment import Narrower, orders
 from ..coupling.cuts.cut import Cut, Remains, factors
 from ..coupling.solving.classes import Flags

@@ -14,7 +14,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..checks.trials import Trial
-from ..coupling.answers.groups import layer_of
+from ..coupling.constraints.record import layer_of
 from ..errors import CouplingError
 from ..inputs import arguments_of
 from .scoring import Importance, Slice, summed

@@ -22,7 +22,7 @@ from ..coupling.running.shortcuts import MULTIPLYING, Shortcut, shortcut_for
 from ..coupling.running.substituting import kept, lay_in_tensors, plain_kernels, stand_in
 from ..distributed import refuse_wrapped
 from ..errors import TraceError
-from ..inputs import Arguments
+from ..inputs import Arguments, not_taken
 from ..progress import Advance, unheard, work
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -116,7 +116,8 @@ def _watched(model: nn.Module, arguments: Arguments, on_meta: bool, watch: Watch
             with watch.counter, _watching(watch), Uncounted():
                 model(*args, **kwargs)
     except Exception as error:
-        raise _failure(model, names[watch.innermost] if watch.innermost is not None else "", error) from error
+        name = names[watch.innermost] if watch.innermost is not None else ""
+        raise not_taken(model, name, error, "inputs") from error
 
 
 class Uncounted(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -158,13 +159,3 @@ def _watching(watch: Watch) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _failure(model: nn.Module, name: str, error: Exception) -> TraceError:
-    place = f"{name} of {type(model).__name__}" if name else type(model).__name__
-    return TraceError(
-        f"{place} fails on these inputs: {type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}",
-        name=name,
-        got=error,
-        way_out="give inputs that the model takes as it is:  model(*inputs)",
-    )

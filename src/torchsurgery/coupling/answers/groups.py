@@ -12,7 +12,7 @@ import numpy as np
 from ... import markup
 from ...errors import CouplingError, SelectionError
 from ..constraints.atoms import Axis, Reason, Where
-from ..constraints.record import Record
+from ..constraints.record import Record, layer_of
 from ..solving.adjusting import Demands
 from ..solving.classes import Classes, solve
 from ..solving.rows import Rows
@@ -352,11 +352,6 @@ def in_words(reason: Reason) -> str:
     if "output" in reason.what or reason.what == "the model's input":
         return f"these channels are {reason.what}, which keeps its width."
     return f"{reason}"
-
-
-def layer_of(leaf: str) -> str:
-    """The name of the layer that a tensor is of; one under a parametrization is its layer's."""
-    return leaf.rpartition(".")[0].partition(".parametrizations")[0].removesuffix("parametrizations")
 
 
 def _group_rows(group: Group) -> Iterator[str]:

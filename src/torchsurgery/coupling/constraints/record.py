@@ -112,3 +112,20 @@ class Record:
         self.work: list[tuple[int, tuple[Axis, ...]]] = []
         self.unknown: dict[str, int] = {}
         self.given: tuple[str, tuple[Any, ...], dict[str, Any]] | None = None
+
+    def unseen(self) -> list[str]:
+        """Layers with parameters that nothing was computed with."""
+        unused = self.parameters - self.touched
+        return list(dict.fromkeys(layer_of(leaf) for leaf in self.leaves if leaf in unused)) if unused else []
+
+    def freeze_untouched(self) -> None:
+        """Nothing is known of what a tensor needs with which nothing was computed."""
+        for leaf in [leaf for leaf in self.leaves if leaf not in self.touched]:
+            self.ledger.where = Where("", layer_of(leaf))
+            for axis in self.leaves[leaf]:
+                self.ledger.freeze(axis, "not used on these inputs")
+
+
+def layer_of(leaf: str) -> str:
+    """The name of the layer that a tensor is of; one under a parametrization is its layer's."""
+    return leaf.rpartition(".")[0].partition(".parametrizations")[0].removesuffix("parametrizations")

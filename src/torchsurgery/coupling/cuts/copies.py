@@ -17,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..answers.groups import Coupling, layer_of
+from ..answers.groups import Coupling
 from ..constraints.atoms import Axis, Reason, Where, words
-from ..constraints.record import Sum, Term
+from ..constraints.record import Sum, Term, layer_of
 from ..solving.classes import Flags
 from .cut import Cut, Numbers, factors
 

@@ -1,5 +1,6 @@
 """A run of a model without computing: every operation is seen, and its rule writes down what holds.
 
+passes        as the model is, in its other mode, and on the way that values don't take
 substituting  stand-ins for the model's tensors, and the model put back as it was
 surroundings  what a forward keeps outside of its modules, put back
 watching      the modes under which the model runs: who sees the operations, and the sizes that the code gives
