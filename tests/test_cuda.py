@@ -237,7 +237,7 @@ def test_weights_on_two_devices_are_scored_together(resnet, x):
 def test_scoring_waits_for_the_device_once(resnet, x):
     coupling, tensors = ts.trace(resnet, x), Draft(resnet).tensors()
     torch.cuda.synchronize()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True) as profile:
         scores_of(Sources(coupling, tensors), coupling.families.lists, ts.importance.l2)
     copies = sum(event.count for event in profile.key_averages() if event.key == "aten::_to_copy")
     assert copies <= 1
