@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 # Name of a tensor, axis and exponent → the sums for each index along that axis.
 Sums: TypeAlias = dict[tuple[str, int, int], Tensor]
+
+# A numpy array of floating-point numbers.
+Values: TypeAlias = npt.NDArray[np.floating[Any]]
 
 # Entries that are summed along both axes before the next rows come: so many are still near the processor then.
 _AT_ONCE = 1 << 17
@@ -58,18 +62,28 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def _squares(tensor: Tensor, blocks: int) -> dict[int, Tensor]:
-    """Along both axes of a weight, read once. numpy multiplies and adds in one pass, without an array of squares."""
-    length, width = len(tensor), prod(tensor.shape[1:])
-    values = tensor.numpy().reshape(blocks, length // blocks, width)
-    step = max(1, _AT_ONCE // max(1, width)) if blocks == 1 else length
-    first, second = np.empty((blocks, length // blocks), values.dtype), np.zeros((blocks, width), values.dtype)
-    for start in range(0, length // blocks, step):
-        some = values[:, start : start + step]
-        np.einsum("bij,bij->bi", some, some, out=first[:, start : start + step])
-        second += np.einsum("bij,bij->bj", some, some)
-    if tensor.dim() > 2:
-        second = second.reshape(blocks, tensor.shape[1], prod(tensor.shape[2:])).sum(2)
+    """Along both axes of a weight."""
+    values = tensor.numpy().reshape(blocks, len(tensor) // blocks, prod(tensor.shape[1:]))
+    if blocks == 1:
+        first, second = _in_one_pass(values[0])
+    else:  # numpy multiplies and adds without an array of squares
+        first, second = np.einsum("bij,bij->bi", values, values), np.einsum("bij,bij->bj", values, values)
+    second = second.reshape(blocks * tensor.shape[1], prod(tensor.shape[2:])).sum(1) if tensor.dim() > 2 else second
     return {0: torch.from_numpy(first.reshape(-1)), 1: torch.from_numpy(second.reshape(-1))}
+
+
+def _in_one_pass(rows: Values) -> tuple[Values, Values]:
+    """Squares summed along both axes of a matrix that is read once, some rows after the other."""
+    length, width = rows.shape
+    step = min(length, max(1, _AT_ONCE // max(1, width)))
+    squares, ones = np.empty((step, width), rows.dtype), np.ones(max(step, width), rows.dtype)
+    first, second = np.empty(length, rows.dtype), np.zeros(width, rows.dtype)
+    for start in range(0, length, max(1, step)):
+        some = rows[start : start + step]
+        here = np.square(some, out=squares[: len(some)])
+        np.dot(here, ones[:width], out=first[start : start + step])
+        second += np.dot(ones[: len(some)], here)
+    return first, second
 
 
 def _along(tensor: Tensor, dim: int, exponent: int) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..coupling.constraints.atoms import Axis
-from ..coupling.solving.joining import parted
+from ..coupling.solving.joining import joined, parted
 from .powers import remembered
 from .sources import Sources
 
@@ -31,13 +31,11 @@ def totals_of(sources: Sources, members: Axis, exponent: int) -> Totals:
     Returns:
         (channels,); zeros where nothing is known of the values.
     """
-    terms = list(_terms(sources, members, exponent))
-    classes = sources.families.classes
+    classes, lists = sources.families.classes, sources.uses.lists
+    sums = _by_list(list(_terms(sources, members, exponent)))
+    labels = joined([lists[number] for number in sums])
     found: Totals = np.zeros(classes.count)
-    if terms:
-        lists, sums = zip(*terms, strict=True)
-        labels = np.concatenate([sources.uses.lists[number] for number in lists])
-        found += np.bincount(labels, np.concatenate(_on_cpu(sums)), classes.count)
+    found += np.bincount(labels, np.concatenate([np.zeros(0), *sums.values()]), classes.count)
     if len(classes.whole):  # what depends on several channels is of each of them
         own = np.broadcast_to(found[classes.whole][:, None], classes.primes.shape)
         found += np.bincount(classes.primes.reshape(-1), own.reshape(-1), classes.count)
@@ -56,6 +54,17 @@ def _terms(sources: Sources, members: Axis, exponent: int) -> Iterator[tuple[int
         blocks = {dim: len(uses.lists[number]) // tensor.shape[dim] for dim, number in list_of.items()}
         for dim, sums in remembered(sources.sums, leaf, tensor.detach(), blocks, exponent).items():
             yield list_of[dim], sums
+
+
+def _by_list(terms: Sequence[tuple[int, Tensor]]) -> dict[int, Totals]:
+    """The sums of all axes of one list, added up."""
+    found: dict[int, Totals] = {}
+    for (number, _), sums in zip(terms, _on_cpu([sums for _, sums in terms]), strict=True):
+        if number in found:
+            found[number] += sums
+        else:
+            found[number] = sums.astype(np.float64)
+    return found
 
 
 def _on_cpu(sums: Sequence[Tensor]) -> list[Totals]:
