@@ -17,6 +17,9 @@ from .slicing import Reader as Reader
 from .slicing import blocks_of as blocks_of
 from .slicing import index_of, taken
 
+# Dtypes of floating-point numbers that may be cast to each other: no quantized one, no 8-bit storage format.
+PLAIN_FLOATS = frozenset([torch.float16, torch.bfloat16, torch.float32, torch.float64])
+
 
 def number_of(entries: Entries) -> int:
     """How many entries an axis has then."""
@@ -213,8 +216,8 @@ def layout_of(tensor: Tensor) -> torch.memory_format:
 
 
 def is_plain_float(tensor: Tensor) -> bool:
-    """Whether a tensor holds floating-point numbers that may be cast: not quantized, not an 8-bit storage format."""
-    return tensor.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    """Whether a tensor holds floating-point numbers that may be cast."""
+    return tensor.dtype in PLAIN_FLOATS
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,18 @@ from .layers.channels import shape_told
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
+class _Doubt(NamedTuple):
+    """A change after which the model may no longer run.
+
+    Attributes:
+        change: The change.
+        unread: Attributes of the old layer that are read above it, and that the new one doesn't have.
+    """
+
+    change: Change
+    unread: Sequence[str]
+
+
 def rehearsal(model: nn.Module, changes: Sequence[Change], example_inputs: Any = None) -> Callable[[], None] | None:
     """A function that raises if the altered model can't be run where the model as it is can; None if none is needed.
 
@@ -37,7 +49,8 @@ def rehearsal(model: nn.Module, changes: Sequence[Change], example_inputs: Any =
         changes: What is about to be done to it.
         example_inputs: What it is called with; by default some that it seems to take.
     """
-    doubtful = [change for change in changes if _reshapes(change) or _unread(model, change)]
+    told = (_Doubt(change, _unread(model, change)) for change in changes)
+    doubtful = [doubt for doubt in told if doubt.unread or _reshapes(doubt.change)]
     if not doubtful or is_wrapped(model):  # whose tensors can't be exchanged for a while
         return None
     given = guesses(model) if example_inputs is None else [arguments_of(example_inputs)]
@@ -71,8 +84,8 @@ def _inserted(change: Change) -> list[nn.Module]:
 
 def _unread(model: nn.Module, change: Change) -> list[str]:
     """Attributes of the old layer that the module above reads in its forward, and that the new one doesn't have."""
-    # What only loses or gets channels has all that it had.
-    if vars(change.old) is vars(change.new) or change.kind in ("prune", "widen"):
+    # What only loses or gets channels, or follows others, has all that it had.
+    if vars(change.old) is vars(change.new) or change.kind in ("prune", "widen", "follow"):
         return []
     wanted: dict[str, None] = {}
     for full_name in filter(None, change.names):
@@ -126,10 +139,9 @@ def _stand_in(value: Any) -> Any:
     return stand_in(value, on_meta=True) if isinstance(value, Tensor) else value
 
 
-def _broken(model: nn.Module, doubtful: Sequence[Change], error: Exception) -> PlanError:
-    change, others = doubtful[0], len(doubtful) - 1
+def _broken(model: nn.Module, doubtful: Sequence[_Doubt], error: Exception) -> PlanError:
+    (change, unread), others = doubtful[0], len(doubtful) - 1
     told = {key: (before, after) for key, (before, after) in _told(change).items() if before != after}
-    unread = _unread(model, change)
     if told:
         why = "its answer has another shape: " + ", ".join(f"{key} {a} → {b}" for key, (a, b) in told.items())
     elif unread:
@@ -146,7 +158,7 @@ def _broken(model: nn.Module, doubtful: Sequence[Change], error: Exception) -> P
         name=change.name,
         expected={key: before for key, (before, _) in told.items()} or unread,
         got={key: after for key, (_, after) in told.items()},
-        way_out=_way_out(model, doubtful, unread),
+        way_out=_way_out(doubtful),
     )
 
 
@@ -156,12 +168,13 @@ def _place(model: nn.Module, error: Exception) -> str:
     return f"{names[at] or 'the model'} ({type(at).__name__})" if at in names else type(model).__name__
 
 
-def _way_out(model: nn.Module, doubtful: Sequence[Change], unread: Sequence[str]) -> str:
-    if doubtful[0].kind == "insert":
+def _way_out(doubtful: Sequence[_Doubt]) -> str:
+    change, unread = doubtful[0]
+    if change.kind == "insert":
         return "give one of the width that the stream has there; what layers answer is in  ts.inspect(model, x)"
-    if not unread or _told(doubtful[0]):
+    if not unread or _told(change):
         return "change what takes it in the same plan:  ts.plan(model).replace(…).replace(…).apply()"
-    keys = dict.fromkeys(change.name.rpartition(".")[2] for change in doubtful if _unread(model, change))
+    keys = dict.fromkeys(doubt.change.name.rpartition(".")[2] for doubt in doubtful if doubt.unread)
     patterns = ", ".join(f"'**.{key}'" for key in keys)
     left_out = f"ts.select(model, …) - ts.select(model, {patterns if len(keys) == 1 else f'({patterns})'})"
-    return f"leave it out:  {left_out}  or give {type(doubtful[0].new).__name__} a property {unread[0]}"
+    return f"leave it out:  {left_out}  or give {type(change.new).__name__} a property {unread[0]}"

@@ -33,14 +33,16 @@ def size_of(modules: Iterable[nn.Module], entries: Callable[[Any], Mapping[str, 
         modules: The modules, each once.
         entries: What one of a module's dictionaries holds, where that is not what is in it now.
     """
-    own: dict[int, Tensor | None] = {}
-    others: dict[int, Tensor | None] = {}
+    own: list[Tensor | None] = []
+    others: list[Tensor | None] = []
     for module in modules:
-        own.update({id(p): p for p in entries(module._parameters).values()})
+        own.extend(entries(module._parameters).values())
         if module._buffers:
-            others.update({id(b): b for b in entries(module._buffers).values()})
-    params, size = _counted(own.values())
-    return Size(params, size + _counted(b for key, b in others.items() if key not in own)[1])
+            others.extend(entries(module._buffers).values())
+    counted = dict(zip(map(id, own), own, strict=True))
+    buffers = {id(buffer): buffer for buffer in others if id(buffer) not in counted}
+    params, size = _counted(counted.values())
+    return Size(params, size + _counted(buffers.values())[1])
 
 
 def own_size(module: nn.Module, counted: set[int]) -> tuple[Size, int]:

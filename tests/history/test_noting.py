@@ -21,7 +21,7 @@ def test_the_root_of_what_was_done_through_a_wrapper_is_the_model(net):
     assert _last().root() is net
     assert _last().operations[0].names == ("1",)
     assert _last().moves == ((("1.layer", "1"),),)
-    assert set(_last().was) == {"1"}
+    assert set(_last().was.lines) == {"1"}
 
 
 def test_what_others_have_done_since_is_adopted_by_the_next(net):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import nn
 
 from ..changes import Change, Planned
 from ..recipes import Operation
 from ..recipes.moving import View, moved, view_of
-from ..recipes.structure import parts_of, signature_of_model
+from ..recipes.structure import Parts, signature_of_model
 from ..tree import unwrapped
 from .entries import entries
 from .records import Other, Record
@@ -39,7 +39,7 @@ class Recording:
         for entry in entries():
             if entry.record is not None and entry.root() in self.roots:
                 entry.record.settle()
-        self.was: dict[str, Mapping[str, str]] = {}
+        names: set[str] = set()
         self.classes: dict[str, type[nn.Module]] = {}
         changes = [change for item in planned for change in item.changes]
         if all(change.kind != "call" and vars(change.old) is vars(change.new) for change in changes):
@@ -47,7 +47,7 @@ class Recording:
             self.classes = {named(change.names[0]): type(change.old) for change in reversed(changes)}
         else:
             names = {place for change in changes for name in change.names for place in self.view.places(name)}
-            self.was |= parts_of(self.model, names)
+        self.was = Parts(self.model, names)
         self.moves = tuple(tuple(self._moves(item.changes)) for item in planned)
 
     def _moves(self, changes: Sequence[Change]) -> Iterator[tuple[str, str]]:

@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 from torch import nn
 
 from ..recipes import Operation
+from ..recipes.lines import ModuleNote
 from ..recipes.moving import Moves, View, moved, moved_lines
-from ..recipes.structure import Structure, line_of
+from ..recipes.structure import Parts, Structure
 
 # Where a model isn't what it was left: the name, what was there and what is.
 Other: TypeAlias = tuple[str, str, str]
@@ -25,7 +26,7 @@ class Record:
         root: What it was made on, as names are told from there; without the wrapper around it.
         operations: What was done.
         moves: For each operation the names, after and before, of layers that went along into what it put around them.
-        was: The lines of the modules that it changed, as they were before; see `structure.parts_of`.
+        was: The modules that it changed, as they were before.
         classes: The classes that modules had before which only take another one; emptied when it is settled.
         left: What it left, at a glance, of its root and of others that share modules with it.
         foreign: What had been altered by other means since the surgery before, of these roots.
@@ -36,7 +37,7 @@ class Record:
     root: weakref.ref[nn.Module]
     operations: tuple[Operation, ...]
     moves: tuple[Moves, ...]
-    was: Mapping[str, Mapping[str, str]]
+    was: Parts
     classes: dict[str, type[nn.Module]]
     left: Mapping[nn.Module, Sequence[Any]]
     foreign: Mapping[nn.Module, Other]
@@ -56,7 +57,9 @@ class Record:
     def _retyped(self) -> dict[str, str]:
         model = self.root() if self.classes else None
         modules = dict(model.named_modules(remove_duplicate=False)) if model is not None else {}
-        return {name: line_of(modules[name], kind) for name, kind in self.classes.items() if name in modules}
+        return {
+            name: ModuleNote.of(modules[name], kind).line() for name, kind in self.classes.items() if name in modules
+        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +108,7 @@ class Told:
 
     def lines_before(self, after: Structure) -> Structure:
         """The structure of the root before, from the one after."""
-        lines, parts = self.record.lines(), self.record.was
+        lines, parts = self.record.lines(), self.record.was.lines
         for view in self.views:
             lines = moved_lines(lines, view)
             parts = _parts_seen(parts, view)

@@ -10,43 +10,22 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from ..calls.rewriting import original, sites_of
-from ..layers.building import signature_of
-from ..origins import is_plain_float
-from ..tree import Draft, Spots
+from ..calls.rewriting import original
+from ..tree import Draft
+from .lines import UNCHANGING, UNSAVED, ModuleNote, TensorNote, arguments_of, is_of_torch, is_told, tensor_notes
 
-# Whole numbers under such names tell what a layer computes also where its constructor takes a configuration.
-_WORDS = frozenset(
-    [
-        "heads",
-        "head",
-        "groups",
-        "dim",
-        "dims",
-        "channels",
-        "features",
-        "width",
-        "window",
-        "shift",
-        "stride",
-        "dilation",
-        "kernel",
-    ]
-)
-_PLAIN = (bool, int, float, str)
-_UNCHANGING = frozenset(_PLAIN)
-_NUMBERS = tuple(map(str, range(10_000)))
 _TIED = ", tied to "
-_UNSAVED = "unsaved buffer"
+# Of a module and of its tensors by name.
+_Notes: TypeAlias = tuple[ModuleNote, Mapping[str, TensorNote]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,36 +90,64 @@ class Structure:
 
 def _lasting(what: str | None) -> str | None:
     """A line without what changes as a model runs."""
-    return _UNSAVED if what and what.startswith(_UNSAVED) else what
+    return UNSAVED if what and what.startswith(UNSAVED) else what
 
 
 def structure_of(model: nn.Module, ties: bool = True) -> Structure:
     """The structure of a model, with or without which of its tensors are one."""
     lines: dict[str, str] = {}
     first: dict[int, str] = {}
-    for name, what, tensor in _lines(Draft(model).spots().items()):
-        if ties and tensor is not None and first.setdefault(id(tensor), name) != name:
-            what += f"{_TIED}{first[id(tensor)]}"
-        lines[name] = what
+    for module, where in Draft(model).spots().items():
+        own, *others = where.names
+        lines[own] = ModuleNote.of(module).line()
+        lines.update({name: _another_name_of(own) for name in others})
+        for key, tensor, note in tensor_notes(module):
+            name = _inside(own, key)
+            tied = first.setdefault(id(tensor), name) if ties else name
+            lines[name] = note.line() if tied == name else f"{note.line()}{_TIED}{tied}"
     return Structure(lines)
 
 
-def parts_of(model: nn.Module, names: Collection[str]) -> dict[str, dict[str, str]]:
-    """The lines of the modules of these names and of what lies in them, by the outermost of these, without ties."""
-    roots = frozenset(name for name in names if outermost(name, names) == name)
-    parts: dict[str, dict[str, str]] = {}
-    for module, where in Draft(model).spots().items():
-        own, *others = where.names
-        above = own if own in roots else outermost(own, roots)
-        if above is not None:
-            lines = parts.setdefault(above, {})
-            lines[own] = line_of(module, type(module))
-            prefix = f"{own}." if own else ""
-            lines.update({prefix + key: what for key, _, what in _tensors(module)})
-        for name in others:
-            if (above := outermost(name, roots)) is not None:
-                parts.setdefault(above, {})[name] = f"is {own or 'the model'}"
-    return parts
+class Parts:
+    """Some modules of a model and what lies in them, as they are when this is made.
+
+    Args:
+        model: The model.
+        names: The names of the modules.
+    """
+
+    def __init__(self, model: nn.Module, names: Collection[str]) -> None:
+        # The outermost of the names, a name in there, and what it stands for: notes, or the first name of the module.
+        self._noted: list[tuple[str, str, _Notes | str]] = []
+        roots = frozenset(name for name in names if outermost(name, names) == name)
+        for module, where in Draft(model).spots().items() if roots else ():
+            own, *others = where.names
+            if (above := outermost(own, roots)) is not None:
+                notes = {key: note for key, _, note in tensor_notes(module)}
+                self._noted.append((above, own, (ModuleNote.of(module), notes)))
+            self._noted += [(above, name, own) for name in others if (above := outermost(name, roots)) is not None]
+
+    @cached_property
+    def lines(self) -> Mapping[str, Mapping[str, str]]:
+        """Their lines, without ties, by the outermost of their names; written out when they are first asked for."""
+        found: dict[str, dict[str, str]] = {}
+        for above, name, noted in self._noted:
+            lines = found.setdefault(above, {})
+            if isinstance(noted, str):
+                lines[name] = _another_name_of(noted)
+            else:
+                module, tensors = noted
+                lines[name] = module.line()
+                lines.update({_inside(name, key): note.line() for key, note in tensors.items()})
+        return found
+
+
+def _inside(module: str, key: str) -> str:
+    return f"{module}.{key}" if module else key
+
+
+def _another_name_of(own: str) -> str:
+    return f"is {own or 'the model'}"
 
 
 def outermost(name: str, names: Collection[str]) -> str | None:
@@ -153,17 +160,6 @@ def outermost(name: str, names: Collection[str]) -> str | None:
             return name[:end]
         end = name.find(".", end + 1)
     return name if name in names else None
-
-
-def _lines(spots: Iterable[tuple[nn.Module, Spots]]) -> Iterator[tuple[str, str, Tensor | None]]:
-    for module, where in spots:
-        own, *others = where.names
-        yield own, line_of(module, type(module)), None
-        for name in others:
-            yield name, f"is {own or 'the model'}", None
-        prefix = f"{own}." if own else ""
-        for key, tensor, what in _tensors(module):
-            yield prefix + key, what, tensor
 
 
 def signature_of_model(model: nn.Module, modules: list[nn.Module] | None = None) -> list[Any]:
@@ -187,7 +183,7 @@ def signature_of_model(model: nn.Module, modules: list[nn.Module] | None = None)
         read, told_otherwise = _telling(module.__class__)  # type: ignore[arg-type]  # hashable as every class
         if told_otherwise:
             found += filter(_is_unchanging, read(state))
-            found += [value for name, value in state.items() if value.__class__ is int and _is_told(name)]
+            found += [value for name, value in state.items() if value.__class__ is int and is_told(name)]
         else:
             found += read(state)
         if children := state.get("_modules"):  # a layer of several names may be looked at twice; TorchScript has none
@@ -217,14 +213,14 @@ def signature_of_model(model: nn.Module, modules: list[nn.Module] | None = None)
 
 
 def _is_unchanging(value: Any) -> bool:
-    return type(value) in _UNCHANGING or (type(value) is tuple and _UNCHANGING.issuperset(map(type, value)))
+    return type(value) in UNCHANGING or (type(value) is tuple and UNCHANGING.issuperset(map(type, value)))
 
 
 @lru_cache(maxsize=4096)
 def _telling(kind: type[nn.Module]) -> tuple[Callable[[dict[str, Any]], tuple[Any, ...]], bool]:
     """Reads the attributes that tell a class's arguments; and whether others may, as its constructor isn't torch's."""
     plain: Any = original(kind)
-    names = tuple(name for name in _arguments(plain) if name not in ("bias", "device", "dtype"))
+    names = tuple(name for name in arguments_of(plain) if name not in ("bias", "device", "dtype"))
     together = operator.itemgetter(*names) if len(names) > 1 else None
 
     def read(state: dict[str, Any]) -> tuple[Any, ...]:
@@ -236,12 +232,7 @@ def _telling(kind: type[nn.Module]) -> tuple[Callable[[dict[str, Any]], tuple[An
         except KeyError:
             return read(state)
 
-    return read if together is None else read_at_once, not _is_of_torch(plain.__init__)
-
-
-@lru_cache(maxsize=4096)
-def _is_told(name: str) -> bool:
-    return not _WORDS.isdisjoint(name.split("_"))
+    return read if together is None else read_at_once, not is_of_torch(plain.__init__)
 
 
 def _shape_of(parameter: Tensor | None) -> torch.Size | None:
@@ -267,81 +258,3 @@ def first_other(model: nn.Module, signature: Sequence[Any]) -> tuple[str, str, s
 
 def _in_words(entry: Any) -> str:
     return entry.__name__ if isinstance(entry, type) else repr(tuple(entry) if isinstance(entry, torch.Size) else entry)
-
-
-def line_of(module: nn.Module, kind: type[nn.Module]) -> str:
-    """What a module is, or was when it had this class."""
-    told = ", ".join(_told(module, original(kind)))
-    calls = "".join(f" calling {site.layer} for {site.text}" for site in sites_of(kind))
-    return f"{_class_name(original(kind))}({told}){calls}{_order(module)}"
-
-
-def _order(module: nn.Module) -> str:
-    """The order of parts that are gone through in it, where it isn't that of their numbers."""
-    names = list(module._modules)
-    if not isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict) or names == list(_NUMBERS[: len(names)]):
-        return ""
-    return f" of {', '.join(names)}"
-
-
-@lru_cache(maxsize=4096)
-def _class_name(kind: type) -> str:
-    # A class of the user's is in __main__ today and in a module of its own tomorrow.
-    return f"nn.{kind.__name__}" if _is_of_torch(kind) else kind.__name__
-
-
-def _is_of_torch(thing: Any) -> bool:
-    return str(thing.__module__).startswith("torch.nn.modules")
-
-
-@lru_cache(maxsize=4096)
-def _arguments(kind: type[nn.Module]) -> Mapping[str, Any]:
-    """The arguments of a constructor, with their defaults."""
-    try:
-        signature = signature_of(kind)
-    except (TypeError, ValueError):  # of a class that has none that can be read
-        return {}
-    return {name: signature.defaults.get(name, ...) for name in signature.names}
-
-
-def _told(module: nn.Module, kind: Any) -> Iterator[str]:
-    """What attributes tell of a constructor's arguments, but for those that are what they are by default."""
-    arguments, state = _arguments(kind), vars(module)
-    for name, default in arguments.items():
-        value = state.get(name, ...)
-        if value is not ... and _is_plain(value) and not _is_default(value, default):
-            yield f"{name}={value!r}"
-    if not _is_of_torch(kind):
-        for name, value in state.items():
-            if type(value) is int and name not in arguments and _is_told(name):
-                yield f"{name}={value}"
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, _PLAIN) or (
-        isinstance(value, tuple | list) and len(value) < 64 and all(isinstance(item, _PLAIN) for item in value)
-    )
-
-
-def _is_default(value: Any, default: Any) -> bool:
-    try:
-        return type(value) is type(default) and bool(value == default)
-    except Exception:  # of whatever a default may be
-        return False
-
-
-def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor, str]]:
-    for name, parameter in module._parameters.items():
-        if parameter is not None:
-            yield name, parameter, f"parameter {_shape(parameter)}"
-    unsaved = module._non_persistent_buffers_set
-    for name, buffer in module._buffers.items():
-        if buffer is not None:
-            yield name, buffer, f"{_UNSAVED if name in unsaved else 'buffer'} {_shape(buffer)}"
-
-
-def _shape(tensor: Tensor) -> str:
-    kind = "float" if is_plain_float(tensor) else str(tensor.dtype).removeprefix("torch.")
-    if is_lazy(tensor):
-        return "without a shape yet"
-    return f"({', '.join(map(str, tensor.shape))}) {kind}"
