@@ -16,6 +16,7 @@ Entries: TypeAlias = "tuple[int, ...] | tuple[tuple[int, ...], ...]"
 
 # Entries of the rows whose columns are taken before the next rows come: so many are still near the processor.
 _AT_ONCE = 32_768
+_BOTH = frozenset([0, 1])
 
 
 class Index(NamedTuple):
@@ -65,13 +66,13 @@ def taken(
     tensor: Tensor, entries: Mapping[int, Entries], reader: Callable[[Entries], tuple[Index, ...]] = read
 ) -> Tensor:
     """A tensor's entries along some axes, by the number of the axis; without axes the tensor itself."""
-    blocks = {axis: reader(entries[axis]) for axis in sorted(entries)}
-    if list(blocks) == [0, 1] and len(blocks[0]) == len(blocks[1]) == 1 and _is_large(tensor):
-        rows, columns = blocks[0][0], blocks[1][0]
-        if rows.fits(len(tensor)) and columns.fits(tensor.shape[1]):
-            return _by_rows(tensor, rows, columns)
+    if entries.keys() == _BOTH and _is_large(tensor):
+        rows, columns = reader(entries[0]), reader(entries[1])
+        if len(rows) == len(columns) == 1 and rows[0].fits(len(tensor)) and columns[0].fits(tensor.shape[1]):
+            return _by_rows(tensor, rows[0], columns[0])
     # The first axis comes first: blocks are runs of what is left of it.
-    for axis, lists in blocks.items():
+    for axis in sorted(entries):
+        lists = reader(entries[axis])
         if len(lists) == 1:
             tensor = _along(tensor, axis, lists[0])
         else:

@@ -25,16 +25,21 @@ def _placings(changes: Sequence[Change]) -> Iterator[tuple[Change, Retype | Beco
                 yield change, step
 
 
-def refuse_if_stale(model: nn.Module, changes: Sequence[Change]) -> list[tuple[Change, Placing]]:
-    """Raise if the model no longer holds what it held when the plan was made; answers what will have been put where."""
-    placed: dict[Hashable, tuple[Change, Placing]] = {}
+def last_placings(changes: Sequence[Change]) -> list[tuple[Change, Placing]]:
+    """What will have been put where: of two steps with one target the later one counts."""
+    return list({step.target: (change, step) for change, step in _placings(changes)}.values())
+
+
+def refuse_if_stale(model: nn.Module, changes: Sequence[Change]) -> None:
+    """Raise if the model no longer holds what it held when the plan was made."""
+    written: set[Hashable] = set()
     there = every_module(model)
     for change, step in _placings(changes):
         owner = step.module if isinstance(step, (Retype, Become)) else step.owner
         if owner not in there:
             there |= {module for other in changes for module in other.new.modules()}  # what the plan itself has brought
         target = step.target
-        if owner not in there or (target not in placed and not step.fits()):
+        if owner not in there or (target not in written and not step.fits()):
             raise PlanError(
                 f"{change.name or 'the model'} is no longer the layer that the plan was made for.",
                 f"expected {text.layer(change.old)}",
@@ -42,7 +47,7 @@ def refuse_if_stale(model: nn.Module, changes: Sequence[Change]) -> list[tuple[C
                 expected=change.old,
                 way_out="make the plan anew:  ts.plan(model)",
             )
-        placed[target] = change, step  # of two steps with one target the later one counts
+        written.add(target)
     for change in changes:
         if change.origins and (name := _rebound(change)):
             raise PlanError(
@@ -51,7 +56,6 @@ def refuse_if_stale(model: nn.Module, changes: Sequence[Change]) -> list[tuple[C
                 expected=name,
                 way_out="make the plan anew:  ts.plan(model)",
             )
-    return list(placed.values())
 
 
 def _rebound(change: Change) -> str | None:

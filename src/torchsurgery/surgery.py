@@ -24,7 +24,7 @@ from .html import edits_shown, save
 from .progress import each
 from .recipes import Operation, Recipe
 from .reports import gather
-from .standing import refuse_if_moved, refuse_if_stale
+from .standing import last_placings, refuse_if_moved, refuse_if_stale
 from .stats import Size, size_of
 from .tree import every_module
 
@@ -239,7 +239,8 @@ def perform(
         confirm: Raises if the altered model is not to stay so.
         operations: The changes as data; None where they are for a run only, and nothing is to be remembered of them.
         average: What is done to an averaged copy after that.
-        anew: Whether tensors computed from old ones are computed once more, since these may have changed meanwhile.
+        anew: Whether the model may have changed since the changes were planned: tensors computed from old ones are
+            computed once more then.
 
     Raises:
         PlanError: if the model is no longer what it was when the changes were planned.
@@ -247,7 +248,9 @@ def perform(
     """
     with collection_paused():
         changes = [change for item in planned for change in item.changes]
-        placed = refuse_if_stale(model, changes)
+        if anew:
+            refuse_if_stale(model, changes)
+        placed = last_placings(changes)
         steps = [step for change in changes for step in change.steps]
         steps += further
         steps += [] if average is None else average.steps

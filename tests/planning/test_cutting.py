@@ -1,7 +1,9 @@
 """A cut of layers whose sizes lie in parts of theirs, also where an earlier edit of the plan has cut them."""
 
+import random
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations
@@ -96,3 +98,19 @@ def test_names_that_no_tensor_has_are_passed_over():
     assert [change.name for change in plan.changes] == [
         change.name for change in ts.plan(net, X).prune("0", 0.5).changes
     ]
+
+
+def test_a_cut_leaves_the_random_states_alone():
+    net = normalised()
+    edits = [
+        ts.plan(net, X).prune("0", 0.5).edits[0],
+        ts.plan(net, X).widen("0", 12, noise=0.1, approximate=True).edits[0],
+    ]
+    torch.manual_seed(0)
+    expected = torch.randn(3)
+    torch.manual_seed(0)
+    state, numbers = random.getstate(), np.random.get_state()
+    for edit in edits:
+        ts.plan(net, X).then(edit)
+    assert torch.equal(torch.randn(3), expected)
+    assert random.getstate() == state and all(map(np.array_equal, np.random.get_state(), numbers))

@@ -68,7 +68,13 @@ def test_parts_are_those_of_before():
     net = nn.Sequential(nn.Sequential(nn.Linear(2, 4), nn.ReLU()), nn.Linear(4, 2))
     net[1].again = net[0][0]
     before = structure_of(net).lines
-    noted = [Parts(net, {"0"}), Parts(net, {"0.0", "0", "1"}), Parts(net, {"1.again"}), Parts(net, {""}), Parts(net, ())]
+    noted = [
+        Parts(net, {"0"}),
+        Parts(net, {"0.0", "0", "1"}),
+        Parts(net, {"1.again"}),
+        Parts(net, {""}),
+        Parts(net, ()),
+    ]
     ts.prune(net, "0.0", 0.5, example_inputs=torch.ones(1, 2))
     of_first = {name: before[name] for name in ("0", "0.0", "0.0.weight", "0.0.bias", "0.1")}
     of_last = {name: before[name] for name in ("1", "1.weight", "1.bias", "1.again")}

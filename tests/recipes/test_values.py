@@ -65,7 +65,14 @@ def test_tensors_are_kept_once_and_copied():
     assert values.written([weight, weight], tensors, no_layer) == [{"tensor": "0"}, {"tensor": "0"}]
     weight.zero_()
     assert torch.equal(tensors.found["0"], torch.ones(2))
-    assert tensors.add_indices((1, 2)) == tensors.add_indices((1, 2)) != tensors.add_indices((1, 3))
+
+
+def test_equal_lists_are_kept_once():
+    tensors, rows = values.Tensors(), (1, 2)
+    assert tensors.add_indices(rows) == tensors.add_indices(rows) == tensors.add_indices(tuple([1, 2])) == "0"
+    assert tensors.add_indices((1, 3)) == "1" and tensors.add_indices(((1, 2), (0, 3))) == "2"
+    assert len({tensors.add_indices(tuple([number])) for number in range(99)}) == 99
+    assert tensors.found["2"].tolist() == [[1, 2], [0, 3]]
 
 
 @pytest.mark.parametrize("value", [object(), lambda x: x, {1}, 1j, b"x", print], ids=lambda value: type(value).__name__)

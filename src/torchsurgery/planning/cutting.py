@@ -170,7 +170,7 @@ def _sliced(draft: Draft, edit: Recut, verb: str) -> dict[int, str]:
     modules = {spots.names[0]: module for module, spots in draft.spots().items()}
     for name in edit.kept:
         above, _, key = name.rpartition(".")
-        tensor = _tensors(modules[above]).get(key) if above in modules else None
+        tensor = _tensor(modules[above], key) if above in modules else None
         if tensor is not None:
             _refuse_special(name, tensor, verb)
             found[id(tensor)] = name
@@ -185,6 +185,11 @@ def _refuse_special(name: str, tensor: Tensor, verb: str) -> None:
             got=type(tensor),
             way_out=f"{verb} before the model is quantized or made sparse",
         )
+
+
+def _tensor(module: nn.Module, key: str) -> Tensor | None:
+    parameter = module._parameters.get(key)
+    return module._buffers.get(key) if parameter is None else parameter
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:

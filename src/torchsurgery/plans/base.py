@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from torch import nn
 from .. import history, text
 from ..changes import Change, Planned
 from ..collecting import collection_paused
-from ..edits import Edit, Insert, Remove, Replace, Wrap
+from ..edits import Edit, Insert, Recut, Remove, Replace, Wrap
 from ..planning.compiling import compile_edit
 from ..planning.exposing import calls_first
 from ..planning.widths import changes_width
@@ -91,7 +92,8 @@ class Planning:
             if exposing is not None:
                 return self.then(exposing).then(edit)
         draft = self.draft.copy()
-        with random_state_kept(), collection_paused():
+        # A cut draws no numbers, or from a generator of its own.
+        with nullcontext() if isinstance(edit, Recut) else random_state_kept(), collection_paused():
             planned = compile_edit(draft, edit, self._widths_changed())
         return type(self)(self.model, (*self.planned, planned), self.example_inputs, draft)
 

@@ -39,6 +39,7 @@ _WORDS = frozenset(
 )
 _PLAIN = (bool, int, float, str)
 UNCHANGING = frozenset(_PLAIN)
+_SEQUENCES = (tuple, list)
 UNSAVED = "unsaved buffer"
 _NUMBERS = tuple(map(str, range(10_000)))
 
@@ -60,8 +61,13 @@ class ModuleNote(NamedTuple):
     def of(cls, module: nn.Module, kind: type[nn.Module] | None = None) -> ModuleNote:
         """The note of a module, as if it had another class."""
         kind, state = kind or type(module), vars(module)
-        named = {name: state[name] for name in arguments_of(original(kind)) if name in state}
-        noted = {name: _as_it_is(value) for name, value in named.items() if _is_plain(value)}
+        noted: dict[str, Any] = {}
+        for name in arguments_of(original(kind)):
+            value = state.get(name)
+            if type(value) in UNCHANGING:
+                noted[name] = value
+            elif _is_plain(value):
+                noted[name] = copy(value) if isinstance(value, list) else value  # to which something may be added
         if not is_of_torch(original(kind)):
             noted.update({name: value for name, value in state.items() if type(value) is int})
         return cls(kind, noted, tuple(module._modules))
@@ -158,14 +164,9 @@ def _class_name(kind: type) -> str:
 
 
 def _is_plain(value: Any) -> bool:
-    if type(value) in UNCHANGING or isinstance(value, _PLAIN):
-        return True
-    return isinstance(value, tuple | list) and len(value) < 64 and all(isinstance(item, _PLAIN) for item in value)
-
-
-def _as_it_is(value: Any) -> Any:
-    # A list may be written to.
-    return copy(value) if isinstance(value, list) else value
+    if not isinstance(value, _SEQUENCES):
+        return isinstance(value, _PLAIN)
+    return len(value) < 64 and (UNCHANGING.issuperset(map(type, value)) or all(isinstance(i, _PLAIN) for i in value))
 
 
 def _is_default(value: Any, default: Any) -> bool:

@@ -122,7 +122,8 @@ class Parts:
         roots = frozenset(name for name in names if outermost(name, names) == name)
         for module, where in Draft(model).spots().items() if roots else ():
             own, *others = where.names
-            if (above := outermost(own, roots)) is not None:
+            above = own if own in roots else outermost(own, roots)
+            if above is not None:
                 notes = {key: note for key, _, note in tensor_notes(module)}
                 self._noted.append((above, own, (ModuleNote.of(module), notes)))
             self._noted += [(above, name, own) for name in others if (above := outermost(name, roots)) is not None]

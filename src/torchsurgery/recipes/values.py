@@ -42,6 +42,7 @@ class Tensors:
     found: dict[str, Tensor] = field(default_factory=dict)
     _names: dict[Any, str] = field(default_factory=dict)
     _given: list[Tensor] = field(default_factory=list)  # so that no id is given twice
+    _lists: dict[int, tuple[Entries, str]] = field(default_factory=dict)
 
     def add(self, tensor: Tensor) -> str:
         """The name of a tensor."""
@@ -50,7 +51,11 @@ class Tensors:
 
     def add_indices(self, indices: Entries) -> str:
         """The name of a list of indices, or of several of one length."""
-        return self._named(indices, lambda: torch.tensor(indices, dtype=torch.int64))
+        # One list stands for the axes of many tensors.
+        if id(indices) not in self._lists:
+            name = self._named(indices, lambda: torch.tensor(indices, dtype=torch.int64))
+            self._lists[id(indices)] = indices, name
+        return self._lists[id(indices)][1]
 
     def add_shares(self, shares: tuple[float, ...]) -> str:
         """The name of a list of shares."""
