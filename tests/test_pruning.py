@@ -7,7 +7,20 @@ import torch
 from torch import nn
 
 import torchsurgery as ts
-from coupling.networks import KINDS, Encoder, Flat, Heads, Joined, Recurrent, Residual, Shared, Tied, built, zero
+from coupling.networks import (
+    KINDS,
+    Branching,
+    Encoder,
+    Flat,
+    Heads,
+    Joined,
+    Recurrent,
+    Residual,
+    Shared,
+    Tied,
+    built,
+    zero,
+)
 from sameness import portrait
 from torchsurgery.coupling.attention import Attention
 
@@ -492,15 +505,6 @@ def test_printed_plan():
 
 
 def test_layers_that_were_not_run_are_named():
-    class Branching(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a, self.yes, self.no = nn.Linear(4, 6), nn.Linear(6, 2), nn.Linear(6, 2)
-
-        def forward(self, x):
-            hidden = self.a(x)
-            return self.yes(hidden) if float(hidden.sum()) > -1e9 else self.no(hidden)
-
     plan = ts.plan(Branching(), torch.zeros(1, 4)).prune("a", 0.5)
     assert plan.planned[0].left == {"no": "not run on these inputs, so not changed along"}
 

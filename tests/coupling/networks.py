@@ -6,6 +6,19 @@ from torch.nn import functional as F
 
 from torchsurgery.origins import blocks_of
 
+IMAGE = torch.zeros(2, 3, 8, 8)
+
+
+class Function(nn.Module):
+    """A layer that is a function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
 
 class Block(nn.Module):
     """Two convolutions and a shortcut around them."""
@@ -184,6 +197,42 @@ class Normed(nn.Module):
         return self.b(self.scale * self.norm(self.a(x)) + self.shift[None, :, None, None])
 
 
+class Branching(nn.Module):
+    """Which layer runs depends on a value."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.yes, self.no = nn.Linear(4, 6), nn.Linear(6, 2), nn.Linear(6, 2)
+
+    def forward(self, x):
+        hidden = self.a(x)
+        return self.yes(hidden) if float(hidden.sum()) > -1e9 else self.no(hidden)
+
+
+class Auxiliary(nn.Module):
+    """A head that only training has."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.out, self.aux = nn.Linear(4, 6), nn.Linear(6, 2), nn.Linear(6, 2)
+
+    def forward(self, x):
+        hidden = self.a(x)
+        return (self.out(hidden), self.aux(hidden)) if self.training else self.out(hidden)
+
+
+class Half(nn.Module):
+    """One half of the channels passes, the other is convolved, and both are shuffled, as in ShuffleNet."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.conv = nn.Conv2d(width // 2, width // 2, 1)
+
+    def forward(self, x):
+        one, other = x.chunk(2, 1)
+        return F.channel_shuffle(torch.cat([one, self.conv(other)], 1), 2)
+
+
 KINDS = [Residual, Joined, Grouped, Flat, Heads, Shared, Tied, Recurrent, Encoder, Normed]
 
 
@@ -196,6 +245,11 @@ def built(kind, dtype=torch.float64):
                 tensor.copy_(torch.rand_like(tensor) + 0.5 if "bias" not in name else torch.randn_like(tensor) * 0.1)
     inputs = torch.randint(11, kind.inputs) if kind is Tied else torch.randn(kind.inputs, dtype=dtype)
     return net, inputs
+
+
+def members(group):
+    """Each axis of the group: (tensor, dim) → the entries that belong to it."""
+    return {(m.name, m.dim): m.indices for m in group.members}
 
 
 def zero(net, kept):

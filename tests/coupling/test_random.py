@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import torchsurgery as ts
-from coupling.networks import zero
+from coupling.networks import Half, zero
 from torchsurgery import importance
 from torchsurgery.choosing import Wish, choose
 from torchsurgery.edits import Prune
@@ -88,18 +88,6 @@ class Split(nn.Module):
 
     def forward(self, x):
         return torch.cat([x[:, : self.first], self.conv(x[:, self.first :])], 1)
-
-
-class Half(nn.Module):
-    """One half of the channels passes, the other is convolved, and both are shuffled, as in ShuffleNet."""
-
-    def __init__(self, width):
-        super().__init__()
-        self.conv = nn.Conv2d(width // 2, width // 2, 1)
-
-    def forward(self, x):
-        one, other = x.chunk(2, 1)
-        return F.channel_shuffle(torch.cat([one, self.conv(other)], 1), 2)
 
 
 class Pixels(nn.Module):

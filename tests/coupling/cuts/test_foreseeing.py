@@ -5,30 +5,20 @@ import pytest
 import torch
 import torchvision
 from torch import nn
-from torch.nn import functional as F
 
 import torchsurgery as ts
+from coupling.networks import Half
 from torchsurgery.choosing import Wish, choose
 from torchsurgery.coupling.answers.bundles import Bundles
 from torchsurgery.coupling.cuts.alignment import Narrower, Unaligned, left_of_each
 from torchsurgery.coupling.cuts.foreseeing import Foresight, Run
 
 
-class Unit(nn.Module):
-    def __init__(self, half):
-        super().__init__()
-        self.conv = nn.Conv2d(half, half, 1)
-
-    def forward(self, x):
-        one, other = x.chunk(2, 1)
-        return F.channel_shuffle(torch.cat([one, self.conv(other)], 1), 2)
-
-
 class Units(nn.Module):
     def __init__(self, half, units):
         super().__init__()
         self.first = nn.Conv2d(3, 2 * half, 1)
-        self.units = nn.Sequential(*(Unit(half) for _ in range(units)))
+        self.units = nn.Sequential(*(Half(2 * half) for _ in range(units)))
         self.last = nn.Conv2d(2 * half, 3, 1)
 
     def forward(self, x):

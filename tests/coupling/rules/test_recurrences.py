@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import torchsurgery as ts
+from coupling.networks import members
 
 
 class Packed(nn.Module):
@@ -103,3 +104,22 @@ def test_a_layer_of_two_inputs():
     for layer, width in (("a", 12), ("b", 8), ("both", 15)):
         ts.widen(net, layer, width, example_inputs=X)
     torch.testing.assert_close(net(X), answer, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_recurrent(kind, bidirectional):
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = kind(4, 6, 2, batch_first=True, bidirectional=bidirectional)
+            self.fc = nn.Linear(12 if bidirectional else 6, 2)
+
+        def forward(self, x):
+            return self.fc(self.rnn(x)[0])
+
+    group = ts.trace(Recurrent(), torch.zeros(1, 5, 4)).group("fc", "in")
+    assert len(group) == 6
+    gates = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1}[kind]
+    assert len(members(group)["rnn.weight_ih_l0", 0]) == gates * 6
+    assert len(members(group)["rnn.weight_hh_l1", 1]) == 6
