@@ -48,7 +48,7 @@ def scores_of(sources: Sources, families: Sequence[Axis], by: Importance) -> lis
 
 
 def _split(scores: Scores, families: Sequence[Axis]) -> list[Scores]:
-    return parted(scores, np.cumsum([len(members) for members in families])[:-1])
+    return parted(scores, np.cumsum([len(members) for members in families]))
 
 
 def _answered(sources: Sources, members: Axis, by: Importance) -> Scores:

@@ -73,5 +73,5 @@ def _on_cpu(sums: Sequence[Tensor]) -> list[Totals]:
     for device in {s.device for s in sums if s.device.type != "cpu"}:
         here = [i for i, s in enumerate(sums) if s.device == device]
         whole = torch.cat([sums[i] for i in here]).cpu().numpy()
-        found.update(zip(here, parted(whole, np.cumsum([len(sums[i]) for i in here])[:-1]), strict=True))
+        found.update(zip(here, parted(whole, np.cumsum([len(sums[i]) for i in here])), strict=True))
     return [found[i] for i in range(len(sums))]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchsurgery.coupling.constraints.atoms import Ledger
-from torchsurgery.coupling.solving.joining import components, joined, once, parted, tallied, union
+from torchsurgery.coupling.solving.joining import Wholes, components, joined, once, parted, tallied, union
 
 
 def test_union_gives_the_smallest_member():
@@ -25,9 +25,10 @@ def test_nothing_joined_is_empty():
 
 def test_parts_are_those_of_split():
     numbers = np.arange(7.0)
-    for ends in ([], [0], [3], [2, 2, 5], [7]):
-        wanted = np.split(numbers, ends)
-        assert [part.tolist() for part in parted(numbers, np.array(ends, int))] == [part.tolist() for part in wanted]
+    for ends in ([7], [0, 7], [3, 7], [2, 2, 5, 7], [7, 7]):
+        wanted = np.split(numbers, ends[:-1])
+        assert [part.tolist() for part in parted(numbers, np.array(ends))] == [part.tolist() for part in wanted]
+    assert parted(numbers[:0], np.zeros(0, int)) == []
 
 
 def test_an_empty_ledger():
@@ -88,3 +89,14 @@ def test_each_number_once_and_how_often(numbers):
     values, counts = np.unique(given, return_counts=True)
     assert once(given).tolist() == tallied(given)[0].tolist() == values.tolist()
     assert tallied(given)[1].tolist() == counts.tolist()
+
+
+def test_axes_that_are_one_have_one_name():
+    ledger = Ledger()
+    one, other, apart = ledger.fresh(3), ledger.fresh(3), ledger.fresh(3)
+    part = one[:2]
+    ledger.tie(one, other)
+    ledger.tie(apart[:2], part)
+    wholes = Wholes(ledger)
+    assert wholes.name(one) == wholes.name(other) != wholes.name(apart)
+    assert len({wholes.name(axis) for axis in (one, apart, part, one[:2])}) == 4

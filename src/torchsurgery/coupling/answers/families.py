@@ -102,9 +102,9 @@ class Families:
         block = np.searchsorted(np.array(self.record.ledger.starts), first, side="right")
         signature, parts = signature[found], self._parts[found]
         order = np.lexsort((first, block, parts, signature))
-        bounds = _changes(signature[order], parts[order], block[order])
-        lists = parted(found[order], bounds)
-        begins = first[order[np.concatenate([[0], bounds])]]
+        starts = _starts(signature[order], parts[order], block[order])
+        lists = parted(found[order], np.append(starts[1:], len(order)))
+        begins = first[order[starts]]
         return [lists[number] for number in np.argsort(begins, kind="stable").tolist()]
 
     def _signatures(self) -> tuple[Axis, Flags]:
@@ -183,7 +183,7 @@ class Families:
         place, which = self.uses.spread(number)
         family = family[which]
         order = np.lexsort((place, family))
-        return parted(place[order], np.searchsorted(family[order], np.arange(1, len(self.lists))))
+        return parted(place[order], np.searchsorted(family[order], np.arange(1, len(self.lists) + 1)))
 
     def reached(self, channels: Axis) -> list[int]:
         """The axes of tensors that some channels reach into, by their numbers in the model's order."""
@@ -231,7 +231,7 @@ class Families:
         return plain
 
 
-def _changes(*columns: Axis) -> Axis:
-    """Where a row differs from the one before it in some column."""
+def _starts(*columns: Axis) -> Axis:
+    """The first row, and those that differ from the one before in some column."""
     differs = np.logical_or.reduce([column[1:] != column[:-1] for column in columns])
-    return np.nonzero(differs)[0] + 1
+    return np.concatenate([np.zeros(1, np.int64), np.nonzero(differs)[0] + 1])

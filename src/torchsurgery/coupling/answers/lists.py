@@ -8,7 +8,7 @@ import numpy as np
 
 from ..constraints.atoms import Axis
 from ..solving.classes import Classes, Flags
-from ..solving.joining import joined
+from ..solving.joining import joined, parted
 
 
 class Lists:
@@ -22,17 +22,18 @@ class Lists:
     """
 
     def __init__(self, axes: Sequence[Axis], classes: Classes) -> None:
-        labels, end = classes.of(joined(axes)), 0
+        names = list(map(classes.one.name, axes))
+        # Axes that are one need not be compared entry by entry.
+        apart = dict(zip(names, axes, strict=True))
+        ends = np.cumsum([len(axis) for axis in apart.values()])
+        number_of: dict[int, int] = {}
         numbers: dict[bytes, int] = {}
-        list_of: list[int] = []
         self.lists: list[Axis] = []
-        for axis in axes:
-            found, end = labels[end : end + len(axis)], end + len(axis)
-            number = numbers.setdefault(found.tobytes(), len(self.lists))
-            list_of.append(number)
+        for name, labels in zip(apart, parted(classes.of(joined(list(apart.values()))), ends), strict=True):
+            number_of[name] = number = numbers.setdefault(labels.tobytes(), len(self.lists))
             if number == len(self.lists):
-                self.lists.append(found)
-        self.list_of = np.array(list_of, np.int64)
+                self.lists.append(labels)
+        self.list_of = np.array([number_of[name] for name in names], np.int64)
         self.lengths = np.array([len(labels) for labels in self.lists], np.int64)
         self.labels = joined(self.lists)
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ..constraints.atoms import Axis, Ledger, Product, Where
 from .columns import determines, distinct, leaders, linked, one_pattern, paired, rows_in, side_by_side
-from .joining import components, joined, once, union
+from .joining import Wholes, joined, once, union
 
 Flags = npt.NDArray[np.bool_]
 _MOST_ROUNDS = 500
@@ -68,6 +68,7 @@ class Classes:
         primes: For each of `whole` the classes that are no products which it comes down to, filled up with 0.
         links: All pairs of atoms that are one, for `paths.py`.
         products: The operation of each product that links follow from.
+        one: Which axes are one as wholes.
     """
 
     labels: Axis
@@ -77,6 +78,7 @@ class Classes:
     primes: Axis
     links: Links
     products: tuple[Where, ...]
+    one: Wholes = field(repr=False)
 
     def of(self, axis: Axis) -> Axis:
         """The class of each entry of an axis."""
@@ -135,7 +137,8 @@ class _Solver:
         self.m = joined([whole for whole, _, _ in rows])
         self.c = np.concatenate([np.zeros((0, width), np.int64), *(columns for _, columns, _ in rows)])
         self.p = joined([np.full(len(whole), i) for whole, _, i in rows])
-        self.parent = components(ledger)
+        self.one = Wholes(ledger)
+        self.parent = self.one.components()
         self.joined = 0
         self.divided: set[bytes] = set()
         self.apart: list[tuple[Axis, list[int]]] = []
@@ -339,7 +342,7 @@ class _Solver:
         wholes, first = np.unique(whole[rows], return_index=True)
         factors = np.maximum(live[rows[first]], 0)
         primes = _primes(wholes, factors)
-        return Classes(labels, count, wholes, factors, primes, self.links, tuple(self.where))
+        return Classes(labels, count, wholes, factors, primes, self.links, tuple(self.where), self.one)
 
 
 def _primes(wholes: Axis, factors: Axis) -> Axis:

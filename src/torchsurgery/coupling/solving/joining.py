@@ -20,21 +20,10 @@ _Number = TypeVar("_Number", bound=np.generic)
 
 def components(ledger: Ledger) -> Axis:
     """Atom → the smallest one that it is tied to, over however many ties; 0 for what is frozen."""
-    axes = _Axes(ledger)
-    for tie in ledger.ties:
-        axes.tie(tie.one, tie.other)
-    frozen = {axes.root(axis) for axis, _ in ledger.frozen}
-    one, other = axes.left_over()
-    stays = joined([axes.all[number] for number in frozen])
-    parent = axes.parent()
-    return union(
-        parent,
-        np.maximum(np.concatenate([one, stays]), 0),
-        np.maximum(np.concatenate([other, np.zeros(len(stays), np.int64)]), 0),
-    )
+    return Wholes(ledger).components()
 
 
-class _Axes:
+class Wholes:
     """Axes by their numbers, those with atoms of their own first; each with a smaller number that it is one with.
 
     Attributes:
@@ -46,6 +35,24 @@ class _Axes:
         self.all = list(ledger.whole)
         self.up = list(range(len(self.all)))
         self.number = {id(axis): number for number, axis in enumerate(self.all)}
+        for tie in ledger.ties:
+            self.tie(tie.one, tie.other)
+
+    def components(self) -> Axis:
+        """See `components`."""
+        frozen = {self.root(axis) for axis, _ in self.ledger.frozen}
+        one, other = self.left_over()
+        stays = joined([self.all[number] for number in frozen])
+        return union(
+            self.parent(),
+            np.maximum(np.concatenate([one, stays]), 0),
+            np.maximum(np.concatenate([other, np.zeros(len(stays), np.int64)]), 0),
+        )
+
+    def name(self, axis: Axis) -> int:
+        """A number that axes which are one have in common; other axes may be of the same classes, too."""
+        number = self.number.get(id(axis))
+        return -id(axis) if number is None else self._root(number)
 
     def root(self, axis: Axis) -> int:
         """The smallest number of an axis that this one is one with."""
@@ -87,8 +94,8 @@ def joined(axes: Sequence[Axis]) -> Axis:
 
 
 def parted(numbers: npt.NDArray[_Number], ends: Axis) -> list[npt.NDArray[_Number]]:
-    """The parts that end before some places, and the rest: as `np.split`, in a fraction of its time."""
-    return [numbers[start:end] for start, end in pairwise([0, *ends.tolist(), len(numbers)])]
+    """The parts that end before some places: as `np.split`, in a fraction of its time."""
+    return [numbers[start:end] for start, end in pairwise([0, *ends.tolist()])]
 
 
 def once(numbers: Axis) -> Axis:
