@@ -17,7 +17,7 @@ ORDER = """
     origins
     models stats
     layers
-    tree patterns forwards calls spatial misses selection
+    tree patterns forwards calls spatial matching misses selection
     edits
     outside composites
     changes
@@ -64,6 +64,7 @@ PLACE |= {
 LAYER_BLIND = [
     "tree",
     "calls",
+    "matching",
     "selection",
     "edits",
     "changes",

@@ -7,16 +7,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias, overload
 
-from torch import Tensor, nn
+from torch import nn
 
 from . import markup
 from .calls.places import functions_in, pending, with_calls
-from .calls.rewriting import original
 from .errors import SelectionError
-from .layers.functional import Spelling, spelling_of
+from .layers.functional import spelling_of
+from .matching import Matcher, by_any, by_function, by_pattern, by_type, has
 from .misses import nothing_found
-from .patterns import compile_pattern
-from .tree import Draft, Spots, refuse_no_model, uncompiled
+from .tree import Draft, refuse_no_model, uncompiled
 
 Predicate: TypeAlias = Callable[[str, nn.Module], bool]
 
@@ -242,7 +241,7 @@ def resolve(
                 break
             asked = fits if isinstance(fits, type) else asked
         else:
-            if attributes and not all(_has(module, key, value) for key, value in attributes.items()):
+            if attributes and not all(has(module, key, value) for key, value in attributes.items()):
                 continue
             names = where_it_lies.names
             if where is not None and not any(where(name, module) for name in names):
@@ -261,17 +260,13 @@ def _layers(draft: Draft, targets: tuple[Any, ...], exact: bool) -> list[nn.Modu
         return []
 
 
-# A matcher answers False, True, or the class by which the module was asked for.
-_Matcher: TypeAlias = Callable[[nn.Module, Spots], "bool | type[nn.Module]"]
-
-
-def _matcher(draft: Draft, target: Any, exact: bool) -> _Matcher:
+def _matcher(draft: Draft, target: Any, exact: bool) -> Matcher:
     if isinstance(target, type):
-        return _by_type(target, exact)
+        return by_type(target, exact)
     if isinstance(target, str):
-        return _by_pattern(target)
+        return by_pattern(target)
     if isinstance(target, tuple):
-        return _by_any([_matcher(draft, item, exact) for item in target])
+        return by_any([_matcher(draft, item, exact) for item in target])
     if isinstance(target, Selection):
         return _by_places(draft, target.places, target.model)
     if isinstance(target, Place):
@@ -279,49 +274,11 @@ def _matcher(draft: Draft, target: Any, exact: bool) -> _Matcher:
     if isinstance(target, nn.Module):
         return _by_places(draft, (Place(target, ("",)),), draft.model)
     if (spelling := spelling_of(target)) is not None:
-        return _by_function(spelling, exact)
+        return by_function(spelling, exact)
     raise _not_a_target(target)
 
 
-def _by_type(kind: type, exact: bool) -> _Matcher:
-    if not issubclass(kind, nn.Module):
-        raise SelectionError(
-            f"{kind.__module__}.{kind.__qualname__} is not a class of layers: it doesn't derive from nn.Module.",
-            got=kind,
-            way_out="select by a layer class, for example  ts.select(model, nn.Conv2d)",
-        )
-    if exact:
-        return lambda module, spots: kind if original(type(module)) is kind else False
-    return lambda module, spots: kind if isinstance(module, kind) else False
-
-
-def _by_pattern(pattern: str) -> _Matcher:
-    match = compile_pattern(pattern).fullmatch
-    return lambda module, spots: any(match(name) is not None for name in spots.names)
-
-
-def _by_function(wanted: Spelling, exact: bool) -> _Matcher:
-    def match(module: nn.Module, spots: Spots) -> bool:
-        there = pending(module)
-        spelling = there.call.spelling if there is not None else None
-        if spelling is None or spelling.function is not wanted.function:
-            return False
-        return spelling.callee is wanted.callee or not exact
-
-    return match
-
-
-def _by_any(matchers: list[_Matcher]) -> _Matcher:
-    def match(module: nn.Module, spots: Spots) -> bool | type[nn.Module]:
-        answers = [answer for matcher in matchers if (answer := matcher(module, spots))]
-        classes = [answer for answer in answers if isinstance(answer, type)]
-        # Of a class and its subclass in one tuple, the nearer one is what was asked for.
-        return max(classes, key=lambda kind: len(kind.__mro__)) if classes else bool(answers)
-
-    return match
-
-
-def _by_places(draft: Draft, places: tuple[Place, ...], model: nn.Module) -> _Matcher:
+def _by_places(draft: Draft, places: tuple[Place, ...], model: nn.Module) -> Matcher:
     if model is not draft.model:
         raise SelectionError(
             f"this selection is of another model ({type(model).__name__}).",
@@ -356,23 +313,6 @@ def _not_a_target(target: object) -> SelectionError:
         if several
         else "for example  ts.select(model, nn.Linear)  or  ts.select(model, 'layer*.**')",
     )
-
-
-def _has(module: nn.Module, key: str, value: Any) -> bool:
-    """Whether an attribute of `module` equals `value`, by the conventions that `select` documents."""
-    missing = object()
-    there = getattr(module, key, missing)
-    if there is missing:
-        return False
-    if isinstance(value, bool) and (there is None or isinstance(there, Tensor | nn.Module)):
-        return (there is not None) is value
-    if isinstance(there, Tensor):
-        return there is value
-    if isinstance(there, tuple | list) and not isinstance(value, tuple | list | str):
-        return len(there) > 0 and all(item == value for item in there)
-    if isinstance(there, tuple | list) and isinstance(value, tuple | list):
-        return tuple(there) == tuple(value)
-    return type(there) is type(value) and there == value if isinstance(value, bool) else bool(there == value)
 
 
 def _lies_in(place: Place, prefixes: set[str]) -> bool:
