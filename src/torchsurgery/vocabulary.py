@@ -9,9 +9,10 @@ import numpy as np
 from torch import Tensor, nn
 
 from .coupling.answers.groups import Coupling
-from .coupling.constraints.integers import Attribute, Unsolved, is_config, names_in
+from .coupling.constraints.integers import Attribute, Unsolved, names_in
 from .coupling.constraints.record import layer_of
 from .coupling.cuts.tokens import Place, Tokens
+from .coupling.running.attributes import is_config
 from .coupling.tracing import trace
 from .edits import Widen, target_in_words
 from .errors import CouplingError

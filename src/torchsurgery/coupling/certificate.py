@@ -19,6 +19,8 @@ from .cuts.cut import Cut, answer_shapes
 from .solving.classes import Classes, Flags
 from .solving.rows import Rows
 
+_FAULT = "this is a fault of torchsurgery: please report it with the model"
+
 
 def certify(before: Coupling, after: Coupling, cut: Cut, dead: Flags) -> None:
     """Raise unless `after` is what `cut` makes of `before`.
@@ -59,7 +61,7 @@ def _same_classes(before: Coupling, after: Coupling, cut: Cut, dead: Flags) -> N
     raise VerificationError(
         f"the altered model puts entries together that were apart: {one} and {other}.",
         f"{len(wrong)} of {len(new)} entries don't fit; nothing has been changed",
-        way_out="this is a fault of torchsurgery: please report it with the model",
+        way_out=_FAULT,
     )
 
 
@@ -73,7 +75,7 @@ def _same_answers(before: Coupling, after: Coupling, cut: Cut) -> None:
             f"expected {expected[:4]}, got {got[:4]}",
             expected=expected,
             got=got,
-            way_out="this is a fault of torchsurgery: please report it with the model",
+            way_out=_FAULT,
         )
 
 
@@ -83,7 +85,7 @@ def _same_sizes(before: Coupling, after: Coupling, cut: Cut) -> None:
         raise VerificationError(
             f"the altered model has other tensors than before: {', '.join(sorted(odd)[:4])}.",
             "a tensor that was shared is no longer, or the other way round",
-            way_out="this is a fault of torchsurgery: please report it with the model",
+            way_out=_FAULT,
         )
     for leaf, axes in before.record.leaves.items():
         others = after.record.leaves.get(leaf, [])
@@ -93,7 +95,7 @@ def _same_sizes(before: Coupling, after: Coupling, cut: Cut) -> None:
                 f"{leaf} of the altered model has shape {[len(axis) for axis in others]}.",
                 f"expected {want}",
                 name=leaf,
-                way_out="this is a fault of torchsurgery: please report it with the model",
+                way_out=_FAULT,
             )
 
 
@@ -114,7 +116,7 @@ def _same_entries(before: Coupling, cut: Cut, dead: Flags) -> None:
                         f"{leaf} of the altered model is made of other entries than those that are left.",
                         f"its axis {dim} keeps {len(block)} of {number_of(kept)} in another order, or others",
                         name=leaf,
-                        way_out="this is a fault of torchsurgery: please report it with the model",
+                        way_out=_FAULT,
                     )
 
 
@@ -215,7 +217,7 @@ def _same_parts(before: Coupling, after: Coupling, old: Axis, new: Axis) -> None
                 raise VerificationError(
                     "the altered model divides its channels otherwise than before, such as into other halves.",
                     f"{len(strangers)} of {len(there)} entries of a part were in another one",
-                    way_out="this is a fault of torchsurgery: please report it with the model",
+                    way_out=_FAULT,
                 )
 
 

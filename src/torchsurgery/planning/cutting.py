@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..changes import Change, Follow, Kind, Refresh
 from ..coupling.attention import Attention, as_attention, is_plain_attention
-from ..coupling.constraints.integers import shallow
+from ..coupling.running.attributes import shallow
 from ..coupling.running.substituting import is_special, special_in_words
 from ..edits import Prune, Recut, Widen
 from ..errors import CouplingError

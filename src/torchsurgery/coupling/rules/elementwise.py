@@ -167,6 +167,20 @@ def gated(call: Call) -> None:
     call.give(call.out, axes)
 
 
+_FFT = " ".join(f"fft_{i}{r}fft{n}" for i in ("", "i") for r in ("", "r") for n in ("", "2", "n"))
+
+
+@serves(f"{_FFT} _fft_r2c _fft_c2r _fft_c2c")
+def fourier(call: Call) -> None:
+    """What is transformed keeps its size."""
+    axes = call.axes(call.args[0])
+    dims = dims_of(call.arg("dim"), len(axes))
+    for i in dims:
+        call.freeze(axes[i], f"{call.name} over it")
+        axes[i] = call.fixed(call.out.shape[i], f"{call.name} over it")
+    call.give(call.out, axes)
+
+
 def dims_of(dim: Any, rank: int) -> list[int]:
     """The axes that a `dim` argument names, from the front; all for None."""
     if dim is None or dim == []:

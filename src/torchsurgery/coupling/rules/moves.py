@@ -280,3 +280,20 @@ def index_add(call: Call) -> None:
 def scatter(call: Call) -> None:
     """Written by numbers: all that takes part keeps its size."""
     freeze_all(call, f"{call.name} works by numbers")
+
+
+@serves("embedding embedding_bag _embedding_bag")
+def embedding(call: Call) -> None:
+    """Rows of a table by their numbers."""
+    table, index = call.args[:2]
+    own = call.axes(table)
+    call.freeze(own[0], "the table of an embedding is read by numbers")
+    call.role(own[0], "in")
+    call.role(own[1], "out")
+    if call.name == "embedding":
+        return call.give(call.out, [*call.axes(index), own[1]])
+    first, *others = call.outs
+    call.give(first, [call.fixed(first.shape[0], "bags"), own[1]])
+    for tensor in others:
+        call.give(tensor, [call.fixed(n, "bags") for n in tensor.shape])
+    return None

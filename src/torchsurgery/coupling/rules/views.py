@@ -274,3 +274,13 @@ def _copies(call: Call, size: int, said: Any) -> Axis:
     axis = call.ledger.fresh(size)
     call.size(size if said is None else said, axis)
     return axis
+
+
+@serves("view_as_real view_as_complex")
+def complex_view(call: Call) -> None:
+    """Real and imaginary part are an axis of their own."""
+    axes = call.axes(call.args[0])
+    if call.name == "view_as_real":
+        return call.give(call.out, [*axes, call.fixed(2, "real and imaginary part")])
+    call.freeze(axes[-1], "real and imaginary part")
+    return call.give(call.out, axes[:-1])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .call import Call
-from .layers import convolution
 from .registry import rule
+from .windows import convolution
 
 
 @rule("torchvision::roi_align")

@@ -20,8 +20,8 @@ from ...inputs import Arguments, not_taken
 from ..constraints.atoms import NOWHERE
 from ..constraints.integers import Widths
 from ..constraints.record import Notes, Record
+from .operations import Operations
 from .substituting import run, stand_in
-from .watching import Operations
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -19,11 +19,12 @@ from ...progress import Advance, unheard, work
 from ...randomness import random_state_kept
 from ..attention import Attention, is_plain_attention
 from ..constraints.atoms import Axis, Ledger
-from ..constraints.integers import laid_into, pin
 from ..constraints.record import Notes, Record
+from .attributes import laid_into, pin
+from .functions import Functions
 from .hollow import hollow
+from .operations import Operations
 from .surroundings import surroundings_kept
-from .watching import Functions, Operations
 
 _PLAIN = frozenset({Tensor, nn.Parameter, nn.Buffer})
 
