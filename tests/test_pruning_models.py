@@ -8,6 +8,7 @@ from torch.nn import functional as F
 import torchsurgery as ts
 from coupling.networks import Encoder, Grouped, Heads, Recurrent, Residual, Shared, built
 from sameness import portrait
+from torchsurgery.choosing.base import Choice
 
 timm = pytest.importorskip("timm")
 transformers = pytest.importorskip("transformers")
@@ -361,3 +362,12 @@ def test_audio_models_are_halved_throughout(kind, most):
     assert net(**inputs).logits.shape == before.shape
     done.undo()
     assert torch.equal(net(**inputs).logits, before)
+
+
+def test_layers_that_undo_what_the_other_asks_for_are_not_asked_again(monkeypatch):
+    net, asked = timm.create_model("davit_tiny", depths=(1, 1, 1, 1)).eval(), []
+    recounted = Choice._recounted
+    monkeypatch.setattr(Choice, "_recounted", lambda *args: asked.append(args[1].tobytes()) or recounted(*args))
+    plan = ts.plan(net, torch.zeros(1, 3, 64, 64)).prune(amount=0.5)
+    assert "stages.0.blocks.0.0.attn" in plan.planned[0].left
+    assert len(asked) == len(set(asked))

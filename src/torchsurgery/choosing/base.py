@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import NamedTuple
 
 import numpy as np
@@ -119,12 +119,14 @@ class Choice:
     def repaired(self, dead: Flags, free: bool) -> Flags:
         """Revive what must not go after all; where the user has named the layer, refuse instead."""
         dead = dead & ~self.kept
+        failed: set[bytes] = set()
         for _ in range(_MOST_REPAIRS):
             remains = self.remains(dead)
             revived = self._to_revive(remains)
             if revived is None:
                 return dead
-            recounted = self._recounted(dead, remains) if free else None
+            failed.add(dead.tobytes())
+            recounted = self._recounted(dead, remains, failed) if free else None
             if recounted is not None:
                 dead = recounted
                 continue
@@ -154,8 +156,11 @@ class Choice:
             return None
         return error.axes, f"the code computes a size that can't follow: {error}", error.where.module
 
-    def _recounted(self, dead: Flags, remains: Remains) -> Flags | None:
-        """Another number of one bundle, as near as there is, with which sizes fit: heads · width is the stream."""
+    def _recounted(self, dead: Flags, remains: Remains, failed: Set[bytes]) -> Flags | None:
+        """Another number of one bundle, as near as there is, with which sizes fit: heads · width is the stream.
+
+        What has failed is not tried again: two layers may each undo what the other one asks for.
+        """
         error = remains.unsolved
         if error is None:
             return None
@@ -169,6 +174,8 @@ class Choice:
                 trial: Flags = dead.copy()
                 trial[np.concatenate(bundle.families)] = False
                 trial[self.lowest(bundle, number)] = True
+                if trial.tobytes() in failed:
+                    continue
                 again = Remains(self.coupling, trial).unsolved
                 if again is None or again.where.module != error.where.module:
                     return trial
