@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from math import ceil
 
 import numpy as np
@@ -148,7 +149,11 @@ class ByAmount(Choice):
         return dead
 
     def _is_kept(self, bundle: Bundle) -> bool:
-        return any(bool(self.kept[members].any()) for members in bundle.families)
+        return self._keeps_some and any(bool(self.kept[members].any()) for members in bundle.families)
+
+    @cached_property
+    def _keeps_some(self) -> bool:
+        return bool(self.kept.any())
 
     def _ranked(self, bundles: Sequence[Bundle], share: float) -> Flags:
         """The lowest channels of all groups; each group's scores are taken relative to their mean."""

@@ -149,7 +149,7 @@ class Choice:
             if remains.count(axis) == number:
                 return [axis], why, self._name()
         for parts in self.coupling.balanced:
-            if len({remains.count(part) for part in parts}) > 1 and len({len(part) for part in parts}) == 1:
+            if len({len(part) for part in parts}) == 1 and remains.differ(parts):
                 return list(parts), "the parts of a chunk must be of one size", self._name()
         error = remains.unsolved
         if error is None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..constraints.atoms import Axis
 from ..constraints.integers import Expression
-from ..solving.joining import once
+from ..solving.joining import joined, once
 from ..solving.rows import Rows
 from .groups import Coupling
 
@@ -58,20 +58,26 @@ class Bundles:
         self._parts: list[tuple[int, Axis]] = []
         self._tie_parts()
         self._tie_integers()
-        members: dict[int, list[Axis]] = {}
-        for family, channels in enumerate(self.families.lists):
-            members.setdefault(self._find(family), []).append(channels)
-        units, parts, shuffled = self._units(), self._shortest_parts(), self._shuffled()
+        roots = list(map(self._find, self._root))
+        numbers = {root: number for number, root in enumerate(dict.fromkeys(roots))}
+        self._bundle_of = np.array([numbers[root] for root in roots], np.int64)
+        members: list[list[Axis]] = [[] for _ in numbers]
+        for number, channels in zip(self._bundle_of.tolist(), self.families.lists, strict=True):
+            members[number].append(channels)
+        units, parts, shuffled = self._units(len(members)), self._shortest_parts(), self._shuffled()
         self.all = tuple(
-            _bundle(i, tuple(lists), max(1, units.get(root, 1)), parts.get(root), root in shuffled)
-            for i, (root, lists) in enumerate(members.items())
+            _bundle(i, tuple(lists), max(1, unit), parts.get(i), i in shuffled)
+            for i, (lists, unit) in enumerate(zip(members, units, strict=True))
         )
-        self._number = {root: i for i, root in enumerate(members)}
 
     def of(self, primes: Axis) -> list[Bundle]:
         """The bundles of some prime classes."""
-        numbers = {self._number[self._find(int(f))] for f in once(self.families.number[primes]) if f >= 0}
-        return [self.all[number] for number in sorted(numbers)]
+        return [self.all[number] for number in self._numbers_of(self.families.number[primes]).tolist()]
+
+    def _numbers_of(self, families: Axis) -> Axis:
+        """The numbers of the bundles of some families, each once; −1 stands for what is of none."""
+        families = once(families)
+        return once(self._bundle_of[families[families >= 0]])
 
     def one_of_each_product(
         self, bundles: Sequence[Bundle], cost: Callable[[Bundle], float | None], *, everywhere: bool = False
@@ -108,11 +114,11 @@ class Bundles:
         families, record = self.families, self.coupling.record
         uses, (number, family, _) = families.uses, families.counts
         inputs = [record.roles.get(id(record.leaves[leaf][dim])) == "in" for leaf, dim in uses.places]
-        roots = np.array([self._find(number) for number in range(len(families.lists))], np.int64)
-        root, number = np.divmod(once(roots[family] * len(uses.lists) + number), max(len(uses.lists), 1))
-        times = np.zeros(len(roots), np.int64)
-        np.add.at(times, root, uses.summed(np.array(inputs, np.int64))[number])
-        return [int(times[self._find(int(families.number[bundle.families[0][0]]))]) for bundle in self.all]
+        pairs = once(self._bundle_of[family] * len(uses.lists) + number)
+        bundle, number = np.divmod(pairs, max(len(uses.lists), 1))
+        times = np.zeros(len(self.all), np.int64)
+        np.add.at(times, bundle, uses.summed(np.array(inputs, np.int64))[number])
+        return [int(number) for number in times]
 
     @cached_property
     def _in_groups(self) -> set[int]:
@@ -187,19 +193,18 @@ class Bundles:
         return self.families.number[self.families.primes_of(axis)]
 
     def _shortest_parts(self) -> dict[int, Axis]:
-        """Root family → the classes of the shortest of the parts that it is found in."""
+        """Bundle → the classes of the shortest of the parts that it is found in."""
         found: dict[int, Axis] = {}
         for family, part in self._parts:
-            root = self._find(family)
-            if root not in found or len(part) < len(found[root]):
-                found[root] = part
+            number = int(self._bundle_of[family])
+            if number not in found or len(part) < len(found[number]):
+                found[number] = part
         return found
 
     def _shuffled(self) -> set[int]:
-        """The root families of what a shuffle brings into another order."""
+        """The bundles of what a shuffle brings into another order."""
         turned = [rows.split.whole for rows in self.coupling.rows if rows.split.is_turned]
-        families = np.unique(np.concatenate([np.zeros(0, np.int64), *map(self._families_of, turned)]))
-        return {self._find(int(family)) for family in families if family >= 0}
+        return set(self._numbers_of(joined(list(map(self._families_of, turned)))).tolist())
 
     def _tie_integers(self) -> None:
         axes: dict[Expression, list[Axis]] = {}
@@ -211,17 +216,15 @@ class Bundles:
 
     # --- what is multiplied
 
-    def _units(self) -> dict[int, int]:
-        """Root family → the fewest entries of an axis that one of its channels has."""
-        found: dict[int, int] = {}
-        number, families, numbers = self.families.counts
+    def _units(self, count: int) -> list[int]:
+        """For each of so many bundles the fewest entries of an axis that one of its channels has."""
+        number, family, numbers = self.families.counts
         uses = self.families.uses
         several = np.bincount(number, minlength=len(uses.lists)) > 1
         units = np.where((several & uses.is_product)[number], np.maximum(1, uses.lengths[number] // numbers), 1)
-        for family, unit in zip(families.tolist(), units.tolist(), strict=True):
-            root = self._find(family)
-            found[root] = min(found.get(root, unit), unit)
-        return found
+        found = np.full(count, np.iinfo(np.int64).max)
+        np.minimum.at(found, self._bundle_of[family], units)
+        return [int(unit) for unit in found]
 
     @cached_property
     def _multiplied(self) -> list[set[int]]:
@@ -232,9 +235,9 @@ class Bundles:
         for labels in self._product_lists():
             there[labels] = True
         primes = classes.primes[there[classes.whole]]
-        families = np.where(primes > 0, self.families.number[primes], -1)
-        for row in _each_once(np.sort(families, 1)).tolist():
-            numbers = {self._number[self._find(f)] for f in row if f >= 0}
+        bundles = np.where(primes > 0, self._bundle_of[self.families.number[primes]], -1)
+        for row in _each_once(np.sort(bundles, 1)).tolist():
+            numbers = {number for number in row if number >= 0}
             for number in numbers:
                 found[number] |= numbers - {number}
         return found
@@ -259,8 +262,10 @@ class Bundles:
         found: dict[int, set[int]] = {}
         number, family, _ = self.families.counts
         deep = self.families.uses.is_product[number]
-        for of_list, of_family in zip(number[deep].tolist(), family[deep].tolist(), strict=True):
-            found.setdefault(of_list, set()).add(self._number[self._find(of_family)])
+        pairs = once(number[deep] * len(self.all) + self._bundle_of[family[deep]])
+        for pair in pairs.tolist():
+            of_list, bundle = divmod(pair, len(self.all))
+            found.setdefault(of_list, set()).add(bundle)
         return found
 
     def _product_lists(self) -> Iterator[Axis]:

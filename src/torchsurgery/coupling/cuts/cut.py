@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -94,6 +94,11 @@ class Remains(Numbers):
         if known is None:
             known = self._counts[id(axis)] = axis, int(np.count_nonzero(self.flags(axis)))
         return known[1]
+
+    def differ(self, parts: Sequence[Axis]) -> bool:
+        """Whether of some axes of one length not all have as many entries that live."""
+        counts = self.flags(np.concatenate(parts)).reshape(len(parts), -1).sum(1)
+        return bool((counts != counts[0]).any())
 
     def attributes(self) -> dict[Attribute, int]:
         """Integers of the code that must change, worked out once.
