@@ -1,10 +1,9 @@
 """Ties, products and what follows from them, on atoms written by hand."""
 
 import numpy as np
-import pytest
 
 from torchsurgery.coupling.answers.paths import Paths
-from torchsurgery.coupling.constraints.atoms import Ledger, broadcast, is_fixed
+from torchsurgery.coupling.constraints.atoms import Ledger, broadcast
 from torchsurgery.coupling.solving.classes import solve
 
 
@@ -42,18 +41,6 @@ def test_freezing_reaches_what_is_tied():
     assert Paths(ledger, classes).blame(int(a[0])).what == "because"
 
 
-def test_an_axis_of_one_entry_has_no_atom():
-    ledger = Ledger()
-    assert is_fixed(ledger.fresh(1))
-    assert ledger.size == 1
-
-
-def test_tie_of_different_lengths_is_refused():
-    ledger = Ledger()
-    with pytest.raises(ValueError, match="3 and 4 entries"):
-        ledger.tie(ledger.fresh(3), ledger.fresh(4))
-
-
 def test_split_makes_a_product():
     ledger = Ledger()
     row = ledger.fresh(6)
@@ -62,31 +49,6 @@ def test_split_makes_a_product():
     assert alive(classes, row, heads[1]) == [True] * 3 + [False] * 3
     assert alive(classes, row, width[0]) == [False, True, True] * 2
     assert alive(classes, row, heads[0], width[2]) == [False] * 3 + [True, True, False]
-
-
-def test_split_and_merge_are_inverse():
-    ledger = Ledger()
-    row = ledger.fresh(6)
-    parts = ledger.split(row, (2, 3))
-    assert ledger.merge(parts, (2, 3)) is row
-    assert ledger.split(row, (2, 3)) == parts
-    assert len(ledger.products) == 1
-
-
-def test_merge_with_a_fixed_axis_repeats_the_other():
-    ledger = Ledger()
-    channels, positions = ledger.fresh(2), ledger.fixed(3, "positions")
-    assert ledger.merge((channels, positions), (2, 3)).tolist() == np.repeat(channels, 3).tolist()
-    assert ledger.merge((positions, channels), (3, 2)).tolist() == np.tile(channels, 3).tolist()
-    assert ledger.products == []
-
-
-def test_split_of_copies_gives_the_original():
-    ledger = Ledger()
-    channels = ledger.fresh(2)
-    parts = ledger.split(np.repeat(channels, 3), (2, 3))
-    assert parts[0].tolist() == channels.tolist()
-    assert is_fixed(parts[1])
 
 
 def test_factor_that_freezes_later_leaves_the_other():

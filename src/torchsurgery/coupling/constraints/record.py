@@ -128,4 +128,5 @@ class Record:
 
 def layer_of(leaf: str) -> str:
     """The name of the layer that a tensor is of; one under a parametrization is its layer's."""
-    return leaf.rpartition(".")[0].partition(".parametrizations")[0].removesuffix("parametrizations")
+    layer, is_parametrized, _ = f".{leaf}".partition(".parametrizations.")
+    return layer[1:] if is_parametrized else leaf.rpartition(".")[0]
