@@ -1,9 +1,13 @@
 """Names and slots of every module, and a draft that leaves the model alone."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import nn
 
+import torchsurgery as ts
 from torchsurgery.tree import Draft, Slot, uncompiled, unwrapped
 
 
@@ -150,3 +154,18 @@ def test_the_model_in_its_wrappers():
     assert unwrapped(inner) is inner
     assert unwrapped(nn.DataParallel(inner)) is inner
     assert unwrapped(torch.compile(nn.DataParallel(inner))) is inner
+
+
+def test_what_a_plan_has_made_goes_with_it_at_once():
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    gc.collect()
+    gc.disable()
+    try:
+        plan = ts.plan(net, torch.ones(1, 4)).prune("0", 0.5)
+        done = ts.prune(net, "0", 0.5, example_inputs=torch.ones(1, 4))
+        made = [weakref.ref(plan.draft.parameters()["0.weight"]), weakref.ref(net[0].weight)]
+        done.undo()
+        del plan, done
+        assert [tensor() for tensor in made] == [None, None]
+    finally:
+        gc.enable()

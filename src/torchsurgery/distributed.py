@@ -13,6 +13,11 @@ from .errors import PlanError, TraceError
 from .tree import Draft, every_module
 
 
+def is_distributed() -> bool:
+    """Whether this is one of several processes that train together."""
+    return dist.is_available() and dist.is_initialized()
+
+
 def refuse_new_parameters(draft: Draft, name: str, label: str, old: nn.Module, new: nn.Module) -> None:
     """Raise if `new` brings or drops Parameters where FSDP or DDP has recorded those of `old`.
 
@@ -22,7 +27,7 @@ def refuse_new_parameters(draft: Draft, name: str, label: str, old: nn.Module, n
     Raises:
         PlanError: naming the layer and the way out.
     """
-    if not dist.is_available() or not dist.is_initialized():
+    if not is_distributed():
         return
     if set(map(id, old.parameters())) == set(map(id, new.parameters())):
         return
@@ -94,7 +99,7 @@ def _is_whole_unit(old: nn.Module, new: nn.Module) -> bool:
 
 def recount_buffers(model: nn.Module) -> None:
     """Have DDP look up the buffers anew: it would broadcast those that it found when the model had others, or fail."""
-    if not dist.is_available() or not dist.is_initialized():
+    if not is_distributed():
         return
     modules = set(model.modules())
     for wrapper in _wrappers():

@@ -6,8 +6,10 @@ read the same origins, and nothing else keeps books about tensors.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -203,16 +205,20 @@ class _Lengthen:
         return torch.cat([tensor, rows.to(tensor.device, tensor.dtype).expand(shape)], self.axis)
 
 
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
 def layout_of(tensor: Tensor) -> torch.memory_format:
     """The memory format of a tensor: channels_last, channels_last_3d, or contiguous where it is neither.
 
     A kernel of 1×1 is contiguous in both; what it was brought to shows in its strides only.
     """
-    for layout, rank in ((torch.channels_last, 4), (torch.channels_last_3d, 5)):
-        if tensor.dim() == rank and tensor.is_contiguous(memory_format=layout):
-            plain = torch.empty(tensor.shape, device="meta").stride()
-            return torch.contiguous_format if tensor.stride() == plain else layout
-    return torch.contiguous_format
+    layout = _CHANNELS_LAST.get(tensor.dim())
+    if layout is None or not tensor.is_contiguous(memory_format=layout):
+        return torch.contiguous_format
+    # What strides from the last axis on would be.
+    plain = accumulate(tensor.shape[:0:-1], operator.mul, initial=1)
+    return torch.contiguous_format if tensor.stride()[::-1] == tuple(plain) else layout
 
 
 def is_plain_float(tensor: Tensor) -> bool:

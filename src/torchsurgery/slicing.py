@@ -40,7 +40,8 @@ def blocks_of(entries: Entries) -> tuple[tuple[int, ...], ...]:
 def index_of(entries: tuple[int, ...]) -> Index:
     """A list of entries, read."""
     array = np.fromiter(entries, np.int64, len(entries))
-    return Index(torch.from_numpy(array), int(array.min(initial=0)), int(array.max(initial=0)))
+    least, most = np.minimum.reduce(array, initial=0), np.maximum.reduce(array, initial=0)
+    return Index(torch.from_numpy(array), int(least), int(most))
 
 
 def read(entries: Entries) -> tuple[Index, ...]:

@@ -263,8 +263,10 @@ def perform(
     try:
         with collection_paused():
             for step in each(steps, "applying"):
-                restores.append(step.snapshot())
-                if anew or not isinstance(step, Refresh):
+                if isinstance(step, Refresh) and not anew:
+                    restores.append(_as_it_is)
+                else:
+                    restores.append(step.snapshot())
                     step.apply()
             record = None if recording is None else recording.done()
             surgery = Surgery(model, tuple(planned), type(model).__name__, sizes, state, record)
@@ -288,6 +290,10 @@ def perform(
         recount_buffers(model)
         raise
     return surgery
+
+
+def _as_it_is() -> None:
+    """What restores after a step that was not needed."""
 
 
 def _recording_of(average: Average | None) -> history.Recording | None:

@@ -237,23 +237,31 @@ def unwrapped(model: nn.Module) -> nn.Module:
 def _survey(draft: Draft) -> dict[nn.Module, Spots]:
     """Walk the tree, in the order of `named_modules(remove_duplicate=False)`, and gather each module's spots."""
     found: dict[nn.Module, Spots] = {draft.root: Spots(("",))}
-    path: set[nn.Module] = set()
-
-    def visit(module: nn.Module, children: Children, prefix: str) -> None:
-        path.add(module)
-        for key, child in children.items():
-            if child is None:
-                continue
-            spots = found.get(child)
-            if spots is None:
-                found[child] = Spots((prefix + key,))
-            else:
-                spots.names += (prefix + key,)
-            below = draft.children(child)
-            # A module that contains itself would never end.
-            if below and child not in path:
-                visit(child, below, prefix + key + ".")
-        path.discard(module)
-
-    visit(draft.root, draft.children(draft.root), "")
+    _visit(draft, draft.root, draft.children(draft.root), "", found, set())
     return found
+
+
+# No function inside of the other one: by its own name it would hold the draft, and so all new tensors, until garbage is
+# collected.
+def _visit(
+    draft: Draft,
+    module: nn.Module,
+    children: Children,
+    prefix: str,
+    found: dict[nn.Module, Spots],
+    path: set[nn.Module],
+) -> None:
+    path.add(module)
+    for key, child in children.items():
+        if child is None:
+            continue
+        spots = found.get(child)
+        if spots is None:
+            found[child] = Spots((prefix + key,))
+        else:
+            spots.names += (prefix + key,)
+        below = draft.children(child)
+        # A module that contains itself would never end.
+        if below and child not in path:
+            _visit(draft, child, below, f"{prefix}{key}.", found, path)
+    path.discard(module)

@@ -66,7 +66,7 @@ class Cutting:
     def _touches(self, module: nn.Module, names: Sequence[str]) -> bool:
         if not self._values.keys().isdisjoint(names):
             return True
-        return any(self._has_sliced(part) for _, part in _parts(self.draft, module))
+        return any(self._has_sliced(part) for part in (module, *_inside(self.draft, module).values()))
 
     def _has_sliced(self, module: nn.Module) -> bool:
         ids = self._names.keys()
@@ -112,7 +112,7 @@ class Cutting:
         name = self._names.get(id(old))
         if name is not None and name not in self._pieces:
             origin = self._origin(name, tuple(old.shape))
-            self._pieces[name] = _Piece(_in_place_of(old, origin.function(old.detach())), origin)
+            self._pieces[name] = _Piece(_in_place_of(old, origin.function(old)), origin)
         return None if name is None else self._pieces[name]
 
     def _origin(self, name: str, shape: tuple[int, ...]) -> Computed:
@@ -128,10 +128,9 @@ class Cutting:
     def _set_sizes(self, old: nn.Module, new: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[str]:
         """Set the attributes of torch.nn's layers that tell the sizes of their tensors; answers what has changed."""
         found = dict(tensors)
-        for prefix, part in _parts(self.draft, old):
-            if part is not old:
-                inside = ((key, tensor, self._piece(tensor)) for key, tensor in _tensors(part).items())
-                found |= {prefix + key: tensor if piece is None else piece.new for key, tensor, piece in inside}
+        for prefix, part in _inside(self.draft, old).items():
+            pieces = ((key, tensor, self._piece(tensor)) for key, tensor in _tensors(part).items())
+            found |= {f"{prefix}.{key}": tensor if piece is None else piece.new for key, tensor, piece in pieces}
         before, now = vars(old), vars(new)
         for key, value in widths_told(new, found).items():
             if now.get(key) != value:
@@ -155,7 +154,8 @@ class _Piece(NamedTuple):
 def _in_place_of(old: Tensor, value: Tensor) -> Tensor:
     """A value as what the old tensor is, with what the user has set on that."""
     new = nn.Parameter(value, old.requires_grad) if isinstance(old, nn.Parameter) else value
-    vars(new).update(vars(old))
+    if own := vars(old):
+        vars(new).update(own)
     # One list of hooks for both, so that handles go on.
     for name in ("_backward_hooks", "_post_accumulate_grad_hooks"):
         hooks = getattr(old, name)
@@ -258,22 +258,23 @@ def _get(state: Mapping[str, Any], key: str) -> Any:
     return state[name][int(index.rstrip("]"))] if index else state[name]
 
 
-def _parts(draft: Draft, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """A layer, and what lies in it whose tensors are its own: parametrizations, the projection that an attention reads.
+def _inside(draft: Draft, module: nn.Module) -> dict[str, nn.Module]:
+    """What lies in a layer whose tensors are its own: parametrizations, the projection that an attention reads.
 
     As they will be: an earlier edit of the plan may have cut them, too.
     """
-    yield "", module
+    found: dict[str, nn.Module] = {}
     if module._modules:
         inner = draft.children(module)
-        if (found := inner.get("parametrizations")) is not None:
-            yield from _all_of(draft, "parametrizations", found)
-        if "in_proj_weight" in module._parameters and (found := inner.get("out_proj")) is not None:
-            yield "out_proj.", found
+        if (parts := inner.get("parametrizations")) is not None:
+            found.update(_all_of(draft, "parametrizations", parts))
+        if "in_proj_weight" in module._parameters and (projection := inner.get("out_proj")) is not None:
+            found["out_proj"] = projection
+    return found
 
 
 def _all_of(draft: Draft, name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    yield f"{name}.", module
+    yield name, module
     for key, child in draft.children(module).items():
         if child is not None:
             yield from _all_of(draft, f"{name}.{key}", child)

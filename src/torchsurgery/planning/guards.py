@@ -12,7 +12,7 @@ from ..calls.reading import dropped
 from ..calls.rewriting import original
 from ..changes import Change
 from ..composites import Inserted
-from ..distributed import is_sharded, refuse_new_parameters
+from ..distributed import is_distributed, is_sharded, refuse_new_parameters
 from ..edits import Edit, Insert, Replace, Wrap
 from ..errors import PlanError
 from ..selection import Place
@@ -212,4 +212,5 @@ def _calls(graph: fx.GraphModule) -> tuple[set[str], set[str]]:
 
 def guard_sharded(scene: Scene, place: Place, new: nn.Module) -> None:
     """Raise if the set of Parameters would change under FSDP or DDP, which have recorded it."""
-    refuse_new_parameters(scene.draft, place.name, label(place), place.module, new)
+    if is_distributed():  # asked first, since there may be thousands of layers
+        refuse_new_parameters(scene.draft, place.name, label(place), place.module, new)

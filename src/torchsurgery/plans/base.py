@@ -52,7 +52,8 @@ class Planning:
     @cached_property
     def operations(self) -> tuple[Operation, ...]:
         """The edits as data, every target by the names that it came to."""
-        return tuple(map(recorded, self.planned))
+        with collection_paused():
+            return tuple(map(recorded, self.planned))
 
     @cached_property
     def before(self) -> Size:
