@@ -19,8 +19,8 @@ from .cuts.cut import Numbers, widths_of
 from .running.passes import Passes
 from .running.protocols import follow_protocols
 from .running.siblings import follow_siblings
-from .solving.classes import solve
 from .solving.rows import rows_of
+from .solving.solver import solve
 
 
 def trace(model: nn.Module, example_inputs: Any, *, outputs: Callable[[Any], Any] | None = None) -> Coupling:

@@ -19,7 +19,7 @@ from torchsurgery.coupling.constraints.integers import Length, evaluate, express
 from torchsurgery.coupling.constraints.record import Notes, Record
 from torchsurgery.coupling.rules.call import Call
 from torchsurgery.coupling.rules.strides import as_strided, strides_read
-from torchsurgery.coupling.solving.classes import solve
+from torchsurgery.coupling.solving.solver import solve
 from torchsurgery.edits import Prune
 
 X = torch.randn(2, 12, 4, dtype=torch.float64)

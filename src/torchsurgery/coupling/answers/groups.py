@@ -14,8 +14,9 @@ from ...errors import CouplingError, SelectionError
 from ..constraints.atoms import Axis, Reason, Where
 from ..constraints.record import Record, layer_of
 from ..solving.adjusting import Demands
-from ..solving.classes import Classes, solve
+from ..solving.classes import Classes
 from ..solving.rows import Rows
+from ..solving.solver import solve
 from .families import Families
 from .lists import Lists
 from .paths import Paths
