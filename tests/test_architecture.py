@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,13 @@ def test_every_file_has_a_place(path):
 def test_every_place_is_taken(folder):
     there = {path.stem for path in (SRC / PACKAGE / folder).iterdir() if path.stem != "__pycache__"}
     assert there == set(WITHIN[folder].split())
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in files() if unit(module_name(path)) in WITHIN}))
+def test_a_folder_tells_of_all_that_is_in_it(folder):
+    told = set(re.findall(r"\w+", ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))))
+    there = {path.stem for path in folder.iterdir()} - {"__init__", "__pycache__"}
+    assert there <= told, f"say in its __init__ what {', '.join(sorted(there - told))} is"
 
 
 @pytest.mark.parametrize("path", files(), ids=module_name)
