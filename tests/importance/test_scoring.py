@@ -63,7 +63,7 @@ def test_sums_are_kept_for_whoever_asks_again():
     sums = {}
     one, other = (Slice("w", 0, "", torch.ones(4, 3), None, torch.tensor([[i]]), 4, None, sums) for i in (0, 3))
     assert one.powers(2).tolist() == [3.0]
-    sums["w", 0, 2][3] = 7.0
+    sums["w", 2][0][3] = 7.0
     assert other.powers(2).tolist() == [7.0]
 
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-# Name of a tensor, axis and exponent → the sums for each index along that axis.
-Sums: TypeAlias = dict[tuple[str, int, int], Tensor]
+# Name of a tensor and exponent → axis → the sums for each index along that axis.
+Sums: TypeAlias = dict[tuple[str, int], dict[int, Tensor]]
 
 # A numpy array of floating-point numbers.
 Values: TypeAlias = npt.NDArray[np.floating[Any]]
@@ -23,10 +23,11 @@ _AT_ONCE = 1 << 17
 
 def remembered(sums: Sums, name: str, tensor: Tensor, dims: Mapping[int, int], exponent: int) -> dict[int, Tensor]:
     """What `sums_of_powers` answers for a tensor of some name, worked out where it isn't in `sums` yet."""
-    new = {dim: blocks for dim, blocks in dims.items() if (name, dim, exponent) not in sums}
+    known = sums.setdefault((name, exponent), {})
+    new = {dim: blocks for dim, blocks in dims.items() if dim not in known} if known else dims
     if new:
-        sums.update({(name, dim, exponent): found for dim, found in sums_of_powers(tensor, new, exponent).items()})
-    return {dim: sums[name, dim, exponent] for dim in dims}
+        known.update(sums_of_powers(tensor, new, exponent))
+    return known
 
 
 def sums_of_powers(tensor: Tensor, dims: Mapping[int, int], exponent: int) -> dict[int, Tensor]:
@@ -63,12 +64,13 @@ def _is_plain(tensor: Tensor) -> bool:
 
 def _squares(tensor: Tensor, blocks: int) -> dict[int, Tensor]:
     """Along both axes of a weight."""
-    values = tensor.numpy().reshape(blocks, len(tensor) // blocks, prod(tensor.shape[1:]))
+    length, columns, *kernel = tensor.shape
+    values = tensor.numpy().reshape(blocks, length // blocks, columns * prod(kernel))
     if blocks == 1:
         first, second = _in_one_pass(values[0])
     else:  # numpy multiplies and adds without an array of squares
         first, second = np.einsum("bij,bij->bi", values, values), np.einsum("bij,bij->bj", values, values)
-    second = second.reshape(blocks * tensor.shape[1], prod(tensor.shape[2:])).sum(1) if tensor.dim() > 2 else second
+    second = second.reshape(blocks * columns, prod(kernel)).sum(1) if kernel else second
     return {0: torch.from_numpy(first.reshape(-1)), 1: torch.from_numpy(second.reshape(-1))}
 
 

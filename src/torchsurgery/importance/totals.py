@@ -44,16 +44,17 @@ def totals_of(sources: Sources, members: Axis, exponent: int) -> Totals:
 
 def _terms(sources: Sources, members: Axis, exponent: int) -> Iterator[tuple[int, Tensor]]:
     """For each axis that the channels reach into the list that it is of, and a sum for each of its entries."""
-    uses = sources.uses
+    uses, list_of_place = sources.uses, sources.uses.list_of.tolist()
     for leaf, places in groupby(sources.families.reached(members), lambda place: uses.places[place][0]):
         tensor = sources.weight(leaf)
         if tensor is None or tensor.is_meta:
             continue
-        list_of = {uses.places[place][1]: int(uses.list_of[place]) for place in places}
+        list_of = {uses.places[place][1]: list_of_place[place] for place in places}
         # On the axis that each group of a convolution has entries of its own along, they are listed group by group.
         blocks = {dim: len(uses.lists[number]) // tensor.shape[dim] for dim, number in list_of.items()}
-        for dim, sums in remembered(sources.sums, leaf, tensor.detach(), blocks, exponent).items():
-            yield list_of[dim], sums
+        found = remembered(sources.sums, leaf, tensor.detach(), blocks, exponent)
+        for dim, number in list_of.items():
+            yield number, found[dim]
 
 
 def _by_list(terms: Sequence[tuple[int, Tensor]]) -> dict[int, Totals]:
