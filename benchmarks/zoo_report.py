@@ -51,12 +51,12 @@ def ratio(of: Callable[[zoo_prune.Row], float], rows: list[zoo_prune.Row]) -> st
 
 
 def after_tracing(row: zoo_prune.Row) -> float:
-    """Scoring, choosing and cutting; zero where cutting was not timed, as before there was that column."""
-    return row.choose + row.cut if row.cut else 0.0
+    """Scoring, choosing and cutting."""
+    return row.choose + row.cut
 
 
 def after_tracing_wide(row: zoo_prune.Row) -> float:
-    return row.choose_wide + row.cut_wide if row.cut_wide else 0.0
+    return row.choose_wide + row.cut_wide
 
 
 def over(row: zoo_prune.Row) -> bool:
@@ -107,12 +107,12 @@ def widths(rows: list[zoo_prune.Row]) -> str:
         cells = [median(row.forward for row in found), ratio(lambda row: row.trace, found)]
         lines.append(f"| {what} | {len(found)} | {' | '.join(cells)} | {ratio(after_tracing, found)} |")
     cells = [median(row.forward_wide for row in both), median(row.trace_wide / row.forward_wide for row in both)]
-    cells += [median(after_tracing_wide(row) / row.forward_wide for row in both if row.cut_wide)]
+    cells += [median(after_tracing_wide(row) / row.forward_wide for row in both)]
     lines.append(f"| at their published width | {len(both)} | {' | '.join(cells)} |")
     whole = [row for row in rows if row.forward and not row.forward_wide]
     trace = [row.trace / row.forward for row in whole] + [row.trace_wide / row.forward_wide for row in both]
-    after = [after_tracing(row) / row.forward for row in whole if row.cut]
-    after += [after_tracing_wide(row) / row.forward_wide for row in both if row.cut_wide]
+    after = [after_tracing(row) / row.forward for row in whole]
+    after += [after_tracing_wide(row) / row.forward_wide for row in both]
     lines += [
         "",
         f"Over all models, with transformers at their published width: trace {median(trace)}, "
