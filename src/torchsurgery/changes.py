@@ -84,18 +84,8 @@ class Become:
     old: nn.Module
 
     def snapshot(self) -> Restore:
-        module, kind, state = self.module, type(self.module), self.module.__dict__
-        mode = state["training"]
-
-        def restore() -> None:
-            # The layer comes back in the mode that the model has by then.
-            now = module.__dict__["training"]
-            _set(module, "__class__", kind)
-            _set(module, "__dict__", state)
-            if now is not mode:
-                module.train(now)
-
-        return restore
+        state = self.module.__dict__
+        return functools.partial(_come_back, self.module, type(self.module), state, state["training"])
 
     def apply(self) -> None:
         _set(self.module, "__class__", type(self.new))
@@ -110,6 +100,15 @@ class Become:
 
     def stands(self) -> bool:
         return self.module.__dict__ is self.new.__dict__
+
+
+def _come_back(module: nn.Module, kind: type[nn.Module], state: dict[str, Any], mode: bool) -> None:
+    """Bring class and state of a layer back, in the mode that the model has by then."""
+    now = module.__dict__["training"]
+    _set(module, "__class__", kind)
+    _set(module, "__dict__", state)
+    if now is not mode:
+        module.train(now)
 
 
 @dataclass(frozen=True, slots=True)

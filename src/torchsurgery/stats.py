@@ -66,9 +66,8 @@ def _counted(tensors: Iterable[Tensor | None]) -> tuple[int, int]:
     entries = size = 0
     for tensor in tensors:
         if tensor is not None and not is_lazy(tensor):
-            number = tensor.numel()
-            entries += number
-            size += number * tensor.element_size()
+            entries += tensor.numel()
+            size += tensor.nbytes
     return entries, size
 
 

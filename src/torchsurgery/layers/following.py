@@ -16,6 +16,15 @@ Shape: TypeAlias = tuple[int, ...]
 Tensors: TypeAlias = "Mapping[str, Tensor | None]"
 _Teller: TypeAlias = "Callable[[Any, Tensors], dict[str, Any]]"
 
+# What a weight may be called.
+_WEIGHTS = (
+    "weight",
+    "parametrizations.weight.original1",
+    "parametrizations.weight.original",
+    "weight_orig",  # of spectral_norm, whose weight_v is a vector
+    "weight_v",
+)
+
 
 def widths_told(layer: nn.Module, tensors: Tensors) -> dict[str, Any]:
     """The attributes that say how wide a layer is, with their values.
@@ -31,14 +40,10 @@ def widths_told(layer: nn.Module, tensors: Tensors) -> dict[str, Any]:
 
 def _weight(tensors: Tensors) -> Shape:
     """The shape of the weight, empty where there is none; the direction of weight_norm has that of the weight, too."""
-    names = (
-        "weight",
-        "parametrizations.weight.original1",
-        "parametrizations.weight.original",
-        "weight_orig",  # of spectral_norm, whose weight_v is a vector
-        "weight_v",
-    )
-    return next((tuple(tensor.shape) for name in names if (tensor := tensors.get(name)) is not None), ())
+    for name in _WEIGHTS:
+        if (tensor := tensors.get(name)) is not None:
+            return tuple(tensor.shape)
+    return ()
 
 
 def _by_weight(layer: nn.Module, tensors: Tensors) -> dict[str, Any]:

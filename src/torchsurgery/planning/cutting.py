@@ -42,6 +42,7 @@ class Cutting:
     def __init__(self, draft: Draft, edit: Recut) -> None:
         self.draft, self.edit = draft, edit
         self.verb: Kind = "prune" if isinstance(edit, Prune) else "widen"
+        self._means = f"the layer becomes the {'narrower' if self.verb == 'prune' else 'wider'} one"
         self._asked = frozenset(edit.layers)
         self._values = _by_module(edit)
         self._configs: _Configs = {}
@@ -64,25 +65,23 @@ class Cutting:
             return [self._change(scene, place) for place in each(scene.places, "cutting")]
 
     def _touches(self, module: nn.Module, names: Sequence[str]) -> bool:
-        if not self._values.keys().isdisjoint(names):
+        if self._has_sliced(module) or not self._values.keys().isdisjoint(names):
             return True
-        return any(self._has_sliced(part) for part in (module, *_inside(self.draft, module).values()))
+        return any(map(self._has_sliced, _inside(self.draft, module).values()))
 
     def _has_sliced(self, module: nn.Module) -> bool:
-        ids = self._names.keys()
-        return not all(ids.isdisjoint(map(id, own.values())) for own in (module._parameters, module._buffers))
+        is_other = self._names.keys().isdisjoint
+        return not (is_other(map(id, module._parameters.values())) and is_other(map(id, module._buffers.values())))
 
     def _change(self, scene: Scene, place: Place) -> Change:
         old = place.module
         new = _copied(old)
-        origins = dict(self._put_tensors(new))
-        tensors, sources = _tensors(new), _tensors(old)
+        origins, refreshing = self._put_tensors(old, new)
         values = {key: value for name in place.names for key, value in self._values.get(name, {}).items()}
-        _set_all(new, values, self._configs)
-        told = [*self._set_sizes(old, new, tensors), *_told(old, values)]
+        if values:
+            _set_all(new, values, self._configs)
+        told = [*self._set_sizes(old, new), *_told(old, values)]
         placement = by_becoming(scene, place, new)
-        computed = ((key, origin) for key, origin in origins.items() if isinstance(origin, Computed))
-        refreshing = [Refresh(tensors[key], origin, sources) for key, origin in computed]
         return Change(
             "follow" if self._asked.isdisjoint(place.names) else self.verb,
             place.names,
@@ -90,22 +89,27 @@ class Cutting:
             new,
             placement.standing,
             (*refreshing, Follow((new,), placement.standing), *placement.steps),
-            f"the layer becomes the {'narrower' if self.verb == 'prune' else 'wider'} one",
+            self._means,
             origins=origins,
             remarks=tuple(dict.fromkeys(told)),
         )
 
     # --- tensors
 
-    def _put_tensors(self, new: nn.Module) -> Iterator[tuple[str, Origin]]:
-        for slots in (new._parameters, new._buffers):
-            for key, tensor in slots.items():
-                if tensor is None:
-                    continue
-                piece = self._piece(tensor)
-                if piece is not None:
-                    slots[key] = piece.new  # type: ignore[assignment]
-                yield key, Same(key) if piece is None else piece.origin_as(key)
+    def _put_tensors(self, old: nn.Module, new: nn.Module) -> tuple[dict[str, Origin], list[Refresh]]:
+        """Put the new tensors into a layer that has the old ones; answers where its tensors come from."""
+        origins: dict[str, Origin] = {}
+        refreshing: list[Refresh] = []
+        sources = _tensors(old)
+        for key, tensor in sources.items():
+            piece = self._piece(tensor)
+            if piece is None:
+                origins[key] = Same(key)
+                continue
+            slots: dict[str, Any] = new._parameters if key in new._parameters else new._buffers
+            slots[key], origins[key] = piece.new, (origin := piece.origin_as(key))
+            refreshing.append(Refresh(piece.new, origin, sources))
+        return origins, refreshing
 
     def _piece(self, old: Tensor) -> _Piece | None:
         """A tensor with the entries that it will have, made once however many layers share it; None if it stays."""
@@ -125,9 +129,9 @@ class Cutting:
             return copied(key, kept, shape, edit.shares.get(name, {}), edit.noise, edit.seed + crc32(name.encode()))
         return Sliced.of(key, edit.kept[name], shape, self._reader)
 
-    def _set_sizes(self, old: nn.Module, new: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[str]:
+    def _set_sizes(self, old: nn.Module, new: nn.Module) -> Iterator[str]:
         """Set the attributes of torch.nn's layers that tell the sizes of their tensors; answers what has changed."""
-        found = dict(tensors)
+        found: dict[str, Tensor | None] = {**new._parameters, **new._buffers}
         for prefix, part in _inside(self.draft, old).items():
             pieces = ((key, tensor, self._piece(tensor)) for key, tensor in _tensors(part).items())
             found |= {f"{prefix}.{key}": tensor if piece is None else piece.new for key, tensor, piece in pieces}
@@ -153,7 +157,8 @@ class _Piece(NamedTuple):
 
 def _in_place_of(old: Tensor, value: Tensor) -> Tensor:
     """A value as what the old tensor is, with what the user has set on that."""
-    new = nn.Parameter(value, old.requires_grad) if isinstance(old, nn.Parameter) else value
+    # No other class of parameters is sliced.
+    new = nn.Parameter(value, old.requires_grad) if type(old) is nn.Parameter else value
     if own := vars(old):
         vars(new).update(own)
     # One list of hooks for both, so that handles go on.
@@ -263,13 +268,14 @@ def _inside(draft: Draft, module: nn.Module) -> dict[str, nn.Module]:
 
     As they will be: an earlier edit of the plan may have cut them, too.
     """
+    if not module._modules:
+        return {}
+    inner = draft.children(module)
     found: dict[str, nn.Module] = {}
-    if module._modules:
-        inner = draft.children(module)
-        if (parts := inner.get("parametrizations")) is not None:
-            found.update(_all_of(draft, "parametrizations", parts))
-        if "in_proj_weight" in module._parameters and (projection := inner.get("out_proj")) is not None:
-            found["out_proj"] = projection
+    if (parts := inner.get("parametrizations")) is not None:
+        found.update(_all_of(draft, "parametrizations", parts))
+    if "in_proj_weight" in module._parameters and (projection := inner.get("out_proj")) is not None:
+        found["out_proj"] = projection
     return found
 
 

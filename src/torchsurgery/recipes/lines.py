@@ -61,14 +61,14 @@ class ModuleNote(NamedTuple):
     def of(cls, module: nn.Module, kind: type[nn.Module] | None = None) -> ModuleNote:
         """The note of a module, as if it had another class."""
         kind, state = kind or type(module), vars(module)
-        noted: dict[str, Any] = {}
-        for name in arguments_of(original(kind)):
+        plain, noted = original(kind), dict[str, Any]()
+        for name in arguments_of(plain):
             value = state.get(name)
             if type(value) in UNCHANGING:
                 noted[name] = value
             elif _is_plain(value):
                 noted[name] = copy(value) if isinstance(value, list) else value  # to which something may be added
-        if not is_of_torch(original(kind)):
+        if not is_of_torch(plain):
             noted.update({name: value for name, value in state.items() if type(value) is int})
         return cls(kind, noted, tuple(module._modules))
 
@@ -109,11 +109,6 @@ class TensorNote(NamedTuple):
     shape: torch.Size | None
     dtype: torch.dtype
 
-    @classmethod
-    def of(cls, kind: str, tensor: Tensor) -> TensorNote:
-        """The note of a tensor."""
-        return cls(kind, None if is_lazy(tensor) else tensor.shape, tensor.dtype)
-
     def line(self) -> str:
         """Kind, shape, and dtype if these aren't floating-point numbers."""
         if self.shape is None:
@@ -126,11 +121,15 @@ def tensor_notes(module: nn.Module) -> Iterator[tuple[str, Tensor, TensorNote]]:
     """A module's own tensors with their names and notes."""
     for name, parameter in module._parameters.items():
         if parameter is not None:
-            yield name, parameter, TensorNote.of("parameter", parameter)
+            yield name, parameter, TensorNote("parameter", _shape(parameter), parameter.dtype)
     unsaved = module._non_persistent_buffers_set
     for name, buffer in module._buffers.items():
         if buffer is not None:
-            yield name, buffer, TensorNote.of(UNSAVED if name in unsaved else "buffer", buffer)
+            yield name, buffer, TensorNote(UNSAVED if name in unsaved else "buffer", _shape(buffer), buffer.dtype)
+
+
+def _shape(tensor: Tensor) -> torch.Size | None:
+    return None if is_lazy(tensor) else tensor.shape
 
 
 # --- what attributes tell
@@ -152,6 +151,7 @@ def is_told(name: str) -> bool:
     return not _WORDS.isdisjoint(name.split("_"))
 
 
+@lru_cache(maxsize=4096)
 def is_of_torch(thing: Any) -> bool:
     """Whether a class or a constructor is one of torch.nn's."""
     return str(thing.__module__).startswith("torch.nn.modules")

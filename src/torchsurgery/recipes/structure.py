@@ -121,12 +121,14 @@ class Parts:
         self._noted: list[tuple[str, str, _Notes | str]] = []
         roots = frozenset(name for name in names if outermost(name, names) == name)
         for module, where in Draft(model).spots().items() if roots else ():
-            own, *others = where.names
+            own = where.names[0]
             above = own if own in roots else outermost(own, roots)
             if above is not None:
                 notes = {key: note for key, _, note in tensor_notes(module)}
                 self._noted.append((above, own, (ModuleNote.of(module), notes)))
-            self._noted += [(above, name, own) for name in others if (above := outermost(name, roots)) is not None]
+            for name in where.names[1:]:
+                if (above := outermost(name, roots)) is not None:
+                    self._noted.append((above, name, own))
 
     @cached_property
     def lines(self) -> Mapping[str, Mapping[str, str]]:
