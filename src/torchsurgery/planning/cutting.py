@@ -21,7 +21,7 @@ from ..origins import Computed, Lengthened, Origin, Reader, Same, Sliced, blocks
 from ..progress import each
 from ..selection import Place
 from ..tree import Draft
-from .means import by_becoming, shell
+from .means import by_becoming
 from .scene import Scene
 
 # The id of a config and what becomes of it → its copy.
@@ -85,7 +85,7 @@ class Cutting:
         return Change(
             "follow" if self._asked.isdisjoint(place.names) else self.verb,
             place.names,
-            shell(old),
+            placement.old,
             new,
             placement.standing,
             (*refreshing, Follow((new,), placement.standing), *placement.steps),

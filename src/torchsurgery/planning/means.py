@@ -28,12 +28,14 @@ class Placement:
 
     Attributes:
         steps: What is to be written.
+        old: The layer as it was, whatever its object becomes.
         standing: The object that is in the model afterwards.
         means: In words, for the plan.
         references: Where else than in `_modules` it is put.
     """
 
     steps: tuple[Step, ...]
+    old: nn.Module
     standing: nn.Module
     means: str
     references: tuple[Reference, ...] = ()
@@ -49,7 +51,7 @@ def shell(module: nn.Module, kind: type[nn.Module] | None = None) -> nn.Module:
 def by_retyping(scene: Scene, place: Place, new: nn.Module) -> Placement:
     """`new` has the very state of the old layer: its object takes the class."""
     standing = scene.draft.standing(place.module)
-    return Placement((Retype(standing, new),), standing, RETYPE)
+    return Placement((Retype(standing, new),), shell(place.module), standing, RETYPE)
 
 
 def by_becoming(scene: Scene, place: Place, new: nn.Module) -> Placement:
@@ -57,7 +59,8 @@ def by_becoming(scene: Scene, place: Place, new: nn.Module) -> Placement:
     guard_sharded(scene, place, new)
     standing = scene.draft.standing(place.module)
     _hand_hooks(new, standing)
-    return Placement((Become(standing, new, shell(place.module)),), standing, BECOME)
+    old = shell(place.module)
+    return Placement((Become(standing, new, old),), old, standing, BECOME)
 
 
 def _hand_hooks(new: nn.Module, standing: nn.Module) -> None:
@@ -87,7 +90,7 @@ def by_putting(scene: Scene, place: Place, new: nn.Module) -> Placement:
     outside = _outside(scene, place)
     steps: list[Step] = [Put(owner, owner._modules, key, standing, new) for owner, key in slots]
     steps += [Write(reference, new) for reference in outside]
-    return Placement(tuple(steps), new, PUT, outside)
+    return Placement(tuple(steps), place.module, new, PUT, outside)
 
 
 def stand_ins(scene: Scene, new: nn.Module) -> list[Step]:

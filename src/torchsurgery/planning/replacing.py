@@ -201,14 +201,13 @@ def _change(
     conversion: Conversion | None,
     kind: Kind = "replace",
 ) -> Change:
-    old = shell(place.module) if placement.standing is scene.draft.standing(place.module) else place.module
     if conversion is None:
-        return _account(scene, place, old, new, placement, kind)
+        return _account(place, new, placement, kind)
     seen = place.module if vars(new) is vars(place.module) else as_drafted(scene.draft, place.module)
     return Change(
         "replace",
         place.names,
-        old if seen is place.module else seen,
+        placement.old if seen is place.module else seen,
         new,
         placement.standing,
         placement.steps,
@@ -224,7 +223,7 @@ def _change(
     )
 
 
-def _account(scene: Scene, place: Place, old: nn.Module, new: nn.Module, placement: Placement, kind: Kind) -> Change:
+def _account(place: Place, new: nn.Module, placement: Placement, kind: Kind) -> Change:
     """What a layer that was not converted but given carries: the tensors that it shares with the old one."""
     tensors, sources = tensors_of(new), {id(tensor): name for name, tensor in tensors_of(place.module).items()}
     origins: dict[str, Origin] = {
@@ -237,7 +236,7 @@ def _account(scene: Scene, place: Place, old: nn.Module, new: nn.Module, placeme
     return Change(
         kind,
         place.names,
-        old,
+        placement.old,
         new,
         placement.standing,
         placement.steps,
