@@ -11,17 +11,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-# Name of a tensor and exponent → axis → the sums for each index along that axis.
-Sums: TypeAlias = dict[tuple[str, int], dict[int, Tensor]]
-
 # A numpy array of floating-point numbers.
 Values: TypeAlias = npt.NDArray[np.floating[Any]]
 
+# Name of a tensor and exponent → axis → the sums for each index along that axis.
+Sums: TypeAlias = "dict[tuple[str, int], dict[int, Values | Tensor]]"
+
 # Entries that are summed along both axes before the next rows come: so many are still near the processor then.
 _AT_ONCE = 1 << 17
+_BOTH = frozenset([0, 1])
+_FLOATS = frozenset([torch.float32, torch.float64])
 
 
-def remembered(sums: Sums, name: str, tensor: Tensor, dims: Mapping[int, int], exponent: int) -> dict[int, Tensor]:
+def remembered(
+    sums: Sums, name: str, tensor: Tensor, dims: Mapping[int, int], exponent: int
+) -> Mapping[int, Values | Tensor]:
     """What `sums_of_powers` answers for a tensor of some name, worked out where it isn't in `sums` yet."""
     known = sums.setdefault((name, exponent), {})
     new = {dim: blocks for dim, blocks in dims.items() if dim not in known} if known else dims
@@ -30,7 +34,7 @@ def remembered(sums: Sums, name: str, tensor: Tensor, dims: Mapping[int, int], e
     return known
 
 
-def sums_of_powers(tensor: Tensor, dims: Mapping[int, int], exponent: int) -> dict[int, Tensor]:
+def sums_of_powers(tensor: Tensor, dims: Mapping[int, int], exponent: int) -> Mapping[int, Values | Tensor]:
     """For each of some axes the sum of |entry| ** exponent for each index along it.
 
     Args:
@@ -40,12 +44,13 @@ def sums_of_powers(tensor: Tensor, dims: Mapping[int, int], exponent: int) -> di
 
     Returns:
         Axis → (blocks · length,), block by block, in 32 bits at least: sums in 16 overflow, or come out alike for many
-        channels.
+        channels. As arrays where numpy can read the tensor, which takes a fraction of the time for small ones.
     """
+    tensor = tensor.detach()
+    if exponent == 2 and (tensor.dim() == 1 or dims.keys() == _BOTH) and dims.get(0) == 1 and _is_plain(tensor):
+        return {0: np.square(tensor.numpy())} if tensor.dim() == 1 else _squares(tensor.numpy(), dims[1])
     tensor = tensor.abs() if tensor.is_complex() else tensor
-    tensor = tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
-    if exponent == 2 and tensor.dim() > 1 and dims.keys() == {0, 1} and dims[0] == 1 and _is_plain(tensor):
-        return _squares(tensor, dims[1])
+    tensor = tensor if tensor.dtype in _FLOATS else tensor.float()
     beside = {dim: side_by_side(tensor, blocks, dim) if blocks > 1 else tensor for dim, blocks in dims.items()}
     return {dim: _along(values, dim, exponent) for dim, values in beside.items()}
 
@@ -58,20 +63,19 @@ def side_by_side(tensor: Tensor, blocks: int, dim: int) -> Tensor:
 
 def _is_plain(tensor: Tensor) -> bool:
     """Whether numpy can read it where it lies."""
-    floats = tensor.dtype in (torch.float32, torch.float64)
-    return floats and type(tensor) is Tensor and tensor.device.type == "cpu" and tensor.is_contiguous()
+    return type(tensor) is Tensor and tensor.dtype in _FLOATS and tensor.is_cpu and tensor.is_contiguous()
 
 
-def _squares(tensor: Tensor, blocks: int) -> dict[int, Tensor]:
+def _squares(values: Values, blocks: int) -> dict[int, Values | Tensor]:
     """Along both axes of a weight."""
-    length, columns, *kernel = tensor.shape
-    values = tensor.numpy().reshape(blocks, length // blocks, columns * prod(kernel))
+    length, columns, *kernel = values.shape
+    rows = values.reshape(blocks, length // blocks, columns * prod(kernel))
     if blocks == 1:
-        first, second = _in_one_pass(values[0])
+        first, second = _in_one_pass(rows[0])
     else:  # numpy multiplies and adds without an array of squares
-        first, second = np.einsum("bij,bij->bi", values, values), np.einsum("bij,bij->bj", values, values)
+        first, second = np.einsum("bij,bij->bi", rows, rows), np.einsum("bij,bij->bj", rows, rows)
     second = second.reshape(blocks * columns, prod(kernel)).sum(1) if kernel else second
-    return {0: torch.from_numpy(first.reshape(-1)), 1: torch.from_numpy(second.reshape(-1))}
+    return {0: first.reshape(-1), 1: second.reshape(-1)}
 
 
 def _in_one_pass(rows: Values) -> tuple[Values, Values]:
@@ -90,14 +94,10 @@ def _in_one_pass(rows: Values) -> tuple[Values, Values]:
 
 def _along(tensor: Tensor, dim: int, exponent: int) -> Tensor:
     if tensor.dim() == 1:
-        return tensor.square() if exponent == 2 else tensor.abs().pow(exponent)
+        return tensor.abs().pow(exponent)
     if dim == 0:
         norms: Tensor = torch.linalg.vector_norm(tensor, exponent, list(range(1, tensor.dim())))
         return norms.pow(exponent)
     rows, within = tensor.reshape(prod(tensor.shape[:dim]), prod(tensor.shape[dim:])), prod(tensor.shape[dim + 1 :])
-    if exponent == 2 and _is_plain(tensor):
-        values = rows.numpy()
-        sums = torch.from_numpy(np.einsum("ij,ij->j", values, values))
-    else:
-        sums = (rows.square() if exponent == 2 else rows.abs().pow(exponent)).sum(0)
+    sums = (rows.square() if exponent == 2 else rows.abs().pow(exponent)).sum(0)
     return sums if within == 1 else sums.view(tensor.shape[dim], within).sum(1)

@@ -53,7 +53,7 @@ class Slice:
         """(channels,): the sum of |weight| ** exponent of each channel; quicker than by `weight`, which is a copy."""
         if self.tensor.is_meta:
             return torch.empty(len(self.entries), dtype=self.tensor.dtype, device="meta")
-        sums = remembered(self.sums, self.name, self.tensor, {self.dim: 1}, exponent)[self.dim]
+        sums = torch.as_tensor(remembered(self.sums, self.name, self.tensor, {self.dim: 1}, exponent)[self.dim])
         if self.first is not None:
             count = len(self.entries)
             return sums if count == len(sums) else sums[self.first : self.first + count]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from ..coupling.constraints.atoms import Axis
 from ..coupling.solving.joining import joined, parted
-from .powers import remembered
+from .powers import Values, remembered
 from .sources import Sources
 
 Totals = npt.NDArray[np.float64]
@@ -42,25 +41,28 @@ def totals_of(sources: Sources, members: Axis, exponent: int) -> Totals:
     return found[members]
 
 
-def _terms(sources: Sources, members: Axis, exponent: int) -> Iterator[tuple[int, Tensor]]:
+def _terms(sources: Sources, members: Axis, exponent: int) -> Iterator[tuple[int, Values | Tensor]]:
     """For each axis that the channels reach into the list that it is of, and a sum for each of its entries."""
-    uses, list_of_place = sources.uses, sources.uses.list_of.tolist()
-    for leaf, places in groupby(sources.families.reached(members), lambda place: uses.places[place][0]):
+    uses = sources.uses
+    lists: dict[str, dict[int, int]] = {}
+    for place in sources.families.reached(members):
+        leaf, dim = uses.places[place]
+        lists.setdefault(leaf, {})[dim] = int(uses.list_of[place])
+    for leaf, list_of in lists.items():
         tensor = sources.weight(leaf)
         if tensor is None or tensor.is_meta:
             continue
-        list_of = {uses.places[place][1]: list_of_place[place] for place in places}
         # On the axis that each group of a convolution has entries of its own along, they are listed group by group.
         blocks = {dim: len(uses.lists[number]) // tensor.shape[dim] for dim, number in list_of.items()}
-        found = remembered(sources.sums, leaf, tensor.detach(), blocks, exponent)
+        sums = remembered(sources.sums, leaf, tensor, blocks, exponent)
         for dim, number in list_of.items():
-            yield number, found[dim]
+            yield number, sums[dim]
 
 
-def _by_list(terms: Sequence[tuple[int, Tensor]]) -> dict[int, Totals]:
+def _by_list(terms: Sequence[tuple[int, Values | Tensor]]) -> dict[int, Totals]:
     """The sums of all axes of one list, added up."""
     found: dict[int, Totals] = {}
-    for (number, _), sums in zip(terms, _on_cpu([sums for _, sums in terms]), strict=True):
+    for (number, _), sums in zip(terms, _fetched([sums for _, sums in terms]), strict=True):
         if number in found:
             found[number] += sums
         else:
@@ -68,11 +70,12 @@ def _by_list(terms: Sequence[tuple[int, Tensor]]) -> dict[int, Totals]:
     return found
 
 
-def _on_cpu(sums: Sequence[Tensor]) -> list[Totals]:
-    """As arrays; those of one device come together, since each transfer waits for all that is done there."""
-    found: dict[int, Totals] = {i: s.numpy() for i, s in enumerate(sums) if s.device.type == "cpu"}
-    for device in {s.device for s in sums if s.device.type != "cpu"}:
-        here = [i for i, s in enumerate(sums) if s.device == device]
-        whole = torch.cat([sums[i] for i in here]).cpu().numpy()
-        found.update(zip(here, parted(whole, np.cumsum([len(sums[i]) for i in here])), strict=True))
+def _fetched(sums: Sequence[Values | Tensor]) -> list[Values]:
+    """As arrays; tensors of one device come together, since each transfer waits for all that is done there."""
+    found = {i: s for i, s in enumerate(sums) if isinstance(s, np.ndarray)}
+    tensors = {i: s for i, s in enumerate(sums) if isinstance(s, Tensor)}
+    for device in {tensor.device for tensor in tensors.values()}:
+        here = [i for i, tensor in tensors.items() if tensor.device == device]
+        whole = torch.cat([tensors[i] for i in here]).cpu().numpy()
+        found.update(zip(here, parted(whole, np.cumsum([len(tensors[i]) for i in here])), strict=True))
     return [found[i] for i in range(len(sums))]
