@@ -91,7 +91,7 @@ class Row:
 # Parameters of what fits into memory beside another one.
 LARGEST = 10**9
 PARTS = ("coupling/**/*.py", "choosing/*.py", "importance/*.py", "pruning.py", "planning/cutting.py", "surgery.py")
-CODE = code_of(*PARTS, "plans/applying.py", "origins.py")
+CODE = code_of(*PARTS, "plans/applying.py", "origins.py", "slicing.py")
 
 
 def measure(subject: Subject) -> Row:
@@ -183,12 +183,14 @@ def timed(call: Callable[[], Any], back: Callable[[Any], Any] = lambda _: None) 
     """What a call answers, and its CPU time in milliseconds: a mean, after one to warm up.
 
     Of five calls or more, unless these take ten seconds. What earlier calls left for the garbage collector is
-    looked for before; what these leave, while they run. What takes a call back isn't counted.
+    looked for before; what these leave, while they run. What takes a call back isn't counted, nor is
+    letting go of what the one before has answered.
     """
     back(result := call())
     gc.collect()
     times, passed = 0, 0.0
     while passed < 0.3 or (times < 5 and passed < 10):
+        result = None
         start = time.process_time()
         result = call()
         passed += time.process_time() - start

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
@@ -246,7 +246,12 @@ def perform(
         PlanError: if the model is no longer what it was when the changes were planned.
         VerificationError: if the check fails.
     """
-    with collection_paused():
+    restores: list[Restore] = []
+    entry: history.Entry | None = None
+    of_averages: list[history.Entry] = []
+    state: list[_State] = []
+    with ExitStack() as quiet:
+        quiet.enter_context(collection_paused())
         changes = [change for item in planned for change in item.changes]
         if anew:
             refuse_if_stale(model, changes)
@@ -256,12 +261,7 @@ def perform(
         steps += [] if average is None else average.steps
         recording = None if operations is None else history.Recording(model, operations, planned)
         beside = _recording_of(average) if recording is not None else None
-    restores: list[Restore] = []
-    entry: history.Entry | None = None
-    of_averages: list[history.Entry] = []
-    state: list[_State] = []
-    try:
-        with collection_paused():
+        try:
             for step in each(steps, "applying"):
                 if isinstance(step, Refresh) and not anew:
                     restores.append(_as_it_is)
@@ -276,19 +276,20 @@ def perform(
             if beside is not None:
                 of_averages.append(history.remember(beside.model, (), widths_changed, beside.done()))
             state.append(_State(restores, placed, entry, of_averages, _whereabouts(model)))
-        _forget_graphs(model)
-        recount_buffers(model)
-        if confirm is not None:
-            confirm()
-        if check is not None:
-            run_check(model, check)
-    except BaseException:
-        _restore_all(restores)
-        for noted in (entry, *of_averages):
-            if noted is not None:
-                history.forget(noted)
-        recount_buffers(model)
-        raise
+            quiet.close()  # what runs from here on is the user's, too
+            _forget_graphs(model)
+            recount_buffers(model)
+            if confirm is not None:
+                confirm()
+            if check is not None:
+                run_check(model, check)
+        except BaseException:
+            _restore_all(restores)
+            for noted in (entry, *of_averages):
+                if noted is not None:
+                    history.forget(noted)
+            recount_buffers(model)
+            raise
     return surgery
 
 

@@ -98,7 +98,7 @@ class Families:
         found = np.nonzero(seen)[0]
         if not len(found):
             return []
-        first = self._first_atoms()[found]
+        first = self.classes.first[found]
         block = np.searchsorted(np.array(self.record.ledger.starts), first, side="right")
         signature, parts = signature[found], self._parts[found]
         order = np.lexsort((first, block, parts, signature))
@@ -160,11 +160,6 @@ class Families:
         found = self._parts.copy()
         np.add.at(found, self.uses.prime, self.uses.summed(weights)[self.uses.list])
         return np.array([found[members[0]] for members in self.lists], np.int64)
-
-    def _first_atoms(self) -> Axis:
-        first = np.zeros(self.classes.count, np.int64)
-        first[self.classes.labels[::-1]] = np.arange(len(self.classes.labels))[::-1]
-        return first
 
     # --- where they are
 

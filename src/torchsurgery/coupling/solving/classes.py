@@ -54,7 +54,7 @@ class Classes:
 
     Attributes:
         labels: Atom → class; class 0 is what is frozen.
-        count: How many classes there are.
+        first: Class → its first atom.
         whole: Classes that are products of others, each once.
         factors: For each of `whole` the classes that it is a product of, filled up with 0.
         primes: For each of `whole` the classes that are no products which it comes down to, filled up with 0.
@@ -64,13 +64,18 @@ class Classes:
     """
 
     labels: Axis
-    count: int
+    first: Axis
     whole: Axis
     factors: Axis
     primes: Axis
     links: Links
     products: tuple[Where, ...]
     one: Wholes = field(repr=False)
+
+    @property
+    def count(self) -> int:
+        """How many classes there are."""
+        return len(self.first)
 
     def of(self, axis: Axis) -> Axis:
         """The class of each entry of an axis."""

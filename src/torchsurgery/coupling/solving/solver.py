@@ -244,14 +244,14 @@ class _Solver:
     def _classes(self) -> Classes:
         # Each component is called by its smallest member, which is its own parent.
         is_name = self.parent == np.arange(len(self.parent))
-        labels, count = (np.cumsum(is_name) - 1)[self.parent], int(np.count_nonzero(is_name))
+        labels, names = (np.cumsum(is_name) - 1)[self.parent], np.nonzero(is_name)[0]
         whole, parts = labels[np.maximum(self.m, 0)], labels[np.maximum(self.c, 0)]
         live = np.sort(distinct(np.where(parts == 0, -1, parts)), 1)[:, ::-1]
         rows = np.nonzero((whole != 0) & ((live >= 0).sum(1) >= 2))[0]
         wholes, first = np.unique(whole[rows], return_index=True)
         factors = np.maximum(live[rows[first]], 0)
         primes = _primes(wholes, factors)
-        return Classes(labels, count, wholes, factors, primes, self.links, tuple(self.where), self.one)
+        return Classes(labels, names, wholes, factors, primes, self.links, tuple(self.where), self.one)
 
 
 def _primes(wholes: Axis, factors: Axis) -> Axis:
