@@ -20,6 +20,7 @@ import platform
 import resource
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -35,6 +36,9 @@ from zoo_models import IMPORTED, Subject
 import torchsurgery as ts
 
 RESULTS = Path(__file__).parent / "results"
+
+# Several threads wait for a process each, and not all that is imported (filelock) bears two forks at once.
+_FORKING = threading.Lock()
 
 
 class AnyRow(Protocol):
@@ -145,7 +149,8 @@ def in_process(study: Study, subject: Subject) -> Any:
     answer, question = context.Pipe(duplex=False)
     process = context.Process(target=_run, args=(study, subject, question))
     began = time.perf_counter()
-    process.start()
+    with _FORKING:
+        process.start()
     question.close()
     with contextlib.suppress(EOFError):
         row = answer.recv() if answer.poll(study.seconds * 20) else None
