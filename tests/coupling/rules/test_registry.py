@@ -52,3 +52,14 @@ def test_a_rule_that_fails_freezes():
 def test_rule_refuses_what_is_no_operation():
     with pytest.raises(ts.TraceError, match="a rule is for an operation"):
         ts.rule(torch.relu)
+
+
+@pytest.mark.parametrize(
+    "in_place",
+    [torch.Tensor.abs_, lambda x: x.copysign_(1.0), lambda x: x.ge_(0.0), torch.ops.aten.gelu_, torch.Tensor.sigmoid_],
+    ids=["abs", "copysign", "ge", "gelu", "sigmoid"],
+)
+def test_what_is_done_in_place_is_known_by_what_gives_a_new_tensor(in_place):
+    coupling = ts.trace(nn.Sequential(nn.Linear(3, 4), Function(in_place), nn.Linear(4, 2)), torch.randn(1, 3))
+    assert not coupling.unknown
+    assert coupling.group("0").modules == ("0", "2")

@@ -83,7 +83,7 @@ def rule_for(op: Any) -> tuple[str, Rule | None]:
     for known in _spellings(name):
         if known in RULES:
             return known, RULES[known]
-    if torch.Tag.pointwise in op.tags:
+    if torch.Tag.pointwise in (*op.tags, *_tags_of_twin(op, name)):
         return name, RULES["_elementwise"]
     if torch.Tag.reduction in op.tags and not is_composite(op):
         return name, RULES["_reduction"]
@@ -98,6 +98,12 @@ def _spellings(name: str) -> Iterable[str]:
         yield name.removeprefix("_unsafe_")
     if name.endswith("_copy"):
         yield name.removesuffix("_copy")
+
+
+def _tags_of_twin(op: Any, name: str) -> Iterable[torch.Tag]:
+    """The tags of what an operation in place does with a new tensor: some, such as `abs_`, have none of their own."""
+    twin = getattr(torch.ops.aten, name.removesuffix("_"), None)
+    return getattr(getattr(twin, op._overloadname, None), "tags", ())
 
 
 def is_composite(op: Any) -> bool:
