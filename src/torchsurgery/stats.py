@@ -66,8 +66,9 @@ def _counted(tensors: Iterable[Tensor | None]) -> tuple[int, int]:
     entries = size = 0
     for tensor in tensors:
         if tensor is not None and not is_lazy(tensor):
-            entries += tensor.numel()
-            size += tensor.nbytes
+            number = tensor.numel()
+            entries += number
+            size += number * tensor.element_size()  # nbytes is not defined for sparse tensors
     return entries, size
 
 
