@@ -125,7 +125,7 @@ def parsed(study: Study, arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("names", nargs="*", help="parts of the names of models, such as resnet or timm/")
     parser.add_argument("--fresh", action="store_true", help="forget the results that are there")
     parser.add_argument("--missing", action="store_true", help="leave results of older code as they are")
-    parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--processes", type=int, default=1, help="several are done sooner, but slow each other down")
     return parser.parse_args(arguments)
 
 
