@@ -27,8 +27,6 @@ def refuse_new_parameters(draft: Draft, name: str, label: str, old: nn.Module, n
     Raises:
         PlanError: naming the layer and the way out.
     """
-    if not is_distributed():
-        return
     if set(map(id, old.parameters())) == set(map(id, new.parameters())):
         return
     above = [draft.root, *(module for module, _ in draft.ancestors(name))]

@@ -67,7 +67,7 @@ def taken(
     tensor: Tensor, entries: Mapping[int, Entries], reader: Callable[[Entries], tuple[Index, ...]] = read
 ) -> Tensor:
     """A tensor's entries along some axes, by the number of the axis; without axes the tensor itself."""
-    if entries.keys() == _BOTH and _is_large(tensor):
+    if entries.keys() == _BOTH and tensor.numel() > _AT_ONCE and numpy_reads(tensor):
         rows, columns = reader(entries[0]), reader(entries[1])
         if len(rows) == len(columns) == 1 and rows[0].fits(len(tensor)) and columns[0].fits(tensor.shape[1]):
             return _by_rows(tensor, rows[0], columns[0])
@@ -86,10 +86,10 @@ def _along(tensor: Tensor, axis: int, index: Index) -> Tensor:
     return tensor.index_select(axis, index.tensor if tensor.is_cpu else index.tensor.to(tensor.device))
 
 
-def _is_large(tensor: Tensor) -> bool:
-    """Whether it is worth while, and numpy can read it where it lies."""
-    floats = tensor.dtype in (torch.float32, torch.float64) and type(tensor) in (Tensor, nn.Parameter)
-    return floats and tensor.numel() > _AT_ONCE and tensor.is_cpu and tensor.is_contiguous()
+def numpy_reads(tensor: Tensor) -> bool:
+    """Whether numpy can read a tensor's floating-point numbers where they lie, in rows one after the other."""
+    is_plain = type(tensor) in (Tensor, nn.Parameter) and tensor.dtype in (torch.float32, torch.float64)
+    return is_plain and tensor.is_cpu and tensor.is_contiguous()
 
 
 def _by_rows(tensor: Tensor, rows: Index, columns: Index) -> Tensor:

@@ -11,6 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..slicing import numpy_reads
+
 # A numpy array of floating-point numbers.
 Values: TypeAlias = npt.NDArray[np.floating[Any]]
 
@@ -47,7 +49,7 @@ def sums_of_powers(tensor: Tensor, dims: Mapping[int, int], exponent: int) -> Ma
         channels. As arrays where numpy can read the tensor, which takes a fraction of the time for small ones.
     """
     tensor = tensor.detach()
-    if exponent == 2 and (tensor.dim() == 1 or dims.keys() == _BOTH) and dims.get(0) == 1 and _is_plain(tensor):
+    if exponent == 2 and (tensor.dim() == 1 or dims.keys() == _BOTH) and dims.get(0) == 1 and numpy_reads(tensor):
         return {0: np.square(tensor.numpy())} if tensor.dim() == 1 else _squares(tensor.numpy(), dims[1])
     tensor = tensor.abs() if tensor.is_complex() else tensor
     tensor = tensor if tensor.dtype in _FLOATS else tensor.float()
@@ -59,11 +61,6 @@ def side_by_side(tensor: Tensor, blocks: int, dim: int) -> Tensor:
     """(blocks · rows, …, entries, …) → (rows, …, blocks · entries, …): a weight of groups with all their entries."""
     rows = tensor.view(blocks, -1, *tensor.shape[1:]) if tensor.is_contiguous() else torch.stack(tensor.chunk(blocks))
     return rows.movedim(0, dim).flatten(dim, dim + 1)
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    """Whether numpy can read it where it lies."""
-    return type(tensor) is Tensor and tensor.dtype in _FLOATS and tensor.is_cpu and tensor.is_contiguous()
 
 
 def _squares(values: Values, blocks: int) -> dict[int, Values | Tensor]:
